@@ -1,0 +1,9 @@
+"""Search algorithms, one a file, imported as `symnas.algorithms`."""
+
+from symnas.algorithms.grid_search import GridSearch
+from symnas.algorithms.local_search import LocalSearch
+from symnas.algorithms.pyglove import PyGlove
+from symnas.algorithms.random_search import RandomSearch
+from symnas.algorithms.regularized_evolution import RegularizedEvolution
+
+__all__ = ["GridSearch", "LocalSearch", "PyGlove", "RandomSearch", "RegularizedEvolution"]

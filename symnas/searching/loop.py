@@ -1,0 +1,147 @@
+"""The search loop: ask, evaluate, tell, in an order that no kill and no worker can change.
+
+Proposal `i` is asked for when exactly the results up to `i - ahead` have been told, whichever
+trials happen to have finished by then. Every proposal is written before it is evaluated and every
+result before it is told. So a search that is killed and called again goes through the same states:
+recorded proposals are replayed instead of asked for, recorded results instead of measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Protocol
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from symnas.architecture.architecture import Architecture
+from symnas.searching.algorithm import Run
+from symnas.searching.evaluation import Assignment, Outcome
+from symnas.searching.problem import Problem
+from symnas.searching.progress import Progress
+from symnas.studies.journal import Entry, Journal
+
+
+class Workplace(Protocol):
+    """Where trials are evaluated: `symnas.workers.inline` or `symnas.workers.pool`."""
+
+    def submit(self, assignment: Assignment, architecture: Architecture) -> None:
+        """Takes a trial."""
+
+    def collect(self) -> list[tuple[int, Outcome]]:
+        """Waits until trials have ended: their numbers and how."""
+
+
+@attrs.define
+class Limits:
+    """When to propose no more: the total number of trials, and the seconds of this call."""
+
+    trials: int | None
+    seconds: float | None
+    _start: float = attrs.field(factory=time.monotonic, init=False)
+
+    def reached(self, number: int) -> str | None:
+        """Why trial `number` is not to be begun, or None."""
+        if self.trials is not None and number >= self.trials:
+            return f"all {self.trials} trials are done"
+        if self.seconds is not None and time.monotonic() - self._start >= self.seconds:
+            return f"{self.seconds:g} seconds are over"
+        return None
+
+
+@attrs.define
+class Loop:
+    """One search in progress.
+
+    Attributes:
+        problem: what is solved.
+        run: the algorithm's run on it.
+        journal: where trials are written, and read back from when the search is continued.
+        workplace: where they are evaluated.
+        progress: whom to tell about it.
+        ahead: how many proposals may be open when the next is asked for.
+        initial: rows `(n, columns)` to propose before the algorithm's own.
+    """
+
+    problem: Problem
+    run: Run
+    journal: Journal
+    workplace: Workplace
+    progress: Progress
+    ahead: int
+    initial: NDArray[np.int32]
+    told: int = 0
+    _open: dict[int, NDArray[np.int32]] = attrs.field(factory=dict, init=False)
+    _results: dict[int, list[float]] = attrs.field(factory=dict, init=False)
+
+    def __call__(self, limits: Limits) -> str:
+        """Searches until a limit is reached or nothing is left; returns which it was."""
+        for number in itertools.count():
+            self._tell_until(number - self.ahead)
+            ending = limits.reached(number)
+            if ending is None and not (self._replay(number) or self._propose(number)):
+                ending = self._nothing_left(number)
+            if ending is not None:
+                break
+        self._tell_until(number - 1)
+        return ending
+
+    def _replay(self, number: int) -> bool:
+        """Goes through a recorded proposal again, if there is one of that number."""
+        entry = self.journal.recorded(number)
+        if entry is None:
+            return False
+        self._tell_until(entry.told - 1)
+        self._open[number] = self.problem.propose(entry.row)[0]
+        if entry.scores is not None:
+            self._results[number] = entry.scores
+            self.progress.finished(entry)
+        else:
+            self._evaluate(entry, self.problem.space.decode(entry.row[0]))
+        return True
+
+    def _propose(self, number: int) -> bool:
+        """Asks for a proposal, records it and begins to evaluate it, if there is one."""
+        rows = self._ask(number)
+        while not len(rows) and self.told < number:  # it may need a result that is still open
+            self._tell_until(self.told)
+            rows = self._ask(number)
+        if not len(rows):
+            return False
+        self._open[number] = rows[0]
+        architecture = self.problem.space.decode(rows[0])
+        entry = self.journal.begin(number, rows, architecture, told=self.told)
+        if entry.scores is not None:  # another search of the study has evaluated it
+            self._results[number] = entry.scores
+            self.progress.finished(entry)
+        else:
+            self._evaluate(entry, architecture)
+        return True
+
+    def _ask(self, number: int) -> NDArray[np.int32]:
+        if number < len(self.initial):
+            return self.problem.propose(self.initial[number : number + 1])
+        return self.run.ask(1)
+
+    def _evaluate(self, entry: Entry, architecture: Architecture) -> None:
+        self.progress.began(entry)
+        self.workplace.submit(entry.assignment, architecture)
+
+    def _tell_until(self, number: int) -> None:
+        """Tells the results up to `number`, in order, waiting for those that are open."""
+        while self.told <= number:
+            while self.told not in self._results:
+                for finished, outcome in self.workplace.collect():
+                    entry = self.journal.finish(finished, outcome)
+                    self._results[finished] = entry.scores
+                    self.progress.finished(entry)
+            row, scores = self._open.pop(self.told), self._results.pop(self.told)
+            self.run.tell(row[None], np.array([scores]))
+            self.told += 1
+
+    def _nothing_left(self, number: int) -> str:
+        if self.problem.exhausted:
+            return f"space exhausted: all {number} architectures that can be proposed have been"
+        return f"the algorithm proposed nothing more after {number} trials"

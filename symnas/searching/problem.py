@@ -1,0 +1,219 @@
+"""What an algorithm is given to solve: a space, objectives, constraints, and a seed.
+
+A problem deals rows that are feasible and were not proposed before, so no algorithm repeats an
+architecture or breaks a constraint. It keeps one short key a proposal.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symnas.searchspace.space import Seed, Space, seed_of
+
+if TYPE_CHECKING:
+    from symnas.searching.objectives import Objective
+
+Rows = NDArray[np.int32]
+
+# A space of up to this many rows is enumerated, to find what is left of it.
+SMALL_SPACE = 200_000
+# Random draws, mutations or crossovers without a new feasible row before giving up.
+SAMPLE_ROUNDS = 64
+TRIES = 256
+# After so many tries from one parent, one more decision is changed at once.
+TRIES_A_STEP = 32
+
+
+class Problem:
+    """A search problem.
+
+    Args:
+        space: what is searched.
+        objectives: what is improved; see `sn.Objective`.
+        constraints: what `sn.Constraints.of(...).bind(space)` gives, or None. Only `mask(rows)`
+            is asked.
+        seed: all randomness comes from it.
+
+    >>> import symnas as sn
+    >>> problem = sn.Problem(sn.Space(sn.nn.Linear(4, sn.oneof([8, 16, 32]))), seed=1)
+    >>> len(problem.propose(problem.sample(5, key=0)))  # there are only three
+    3
+    >>> problem.exhausted
+    True
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective] = (),
+        constraints: Any = None,
+        seed: int = 0,
+    ) -> None:
+        self.space = space
+        self.objectives = tuple(objectives)
+        self.constraints = constraints
+        self.seed = seed
+        self.count = 0
+        self.exhausted = False
+        self._proposed: set[bytes] = set()
+        self._infeasible: set[bytes] = set()
+        self._checked = self._passed = 0
+        self._all_feasible = constraints is None and space.valid is None
+        self._left: Rows | None = None
+        # A measured cost is dear: then candidates are tried one by one.
+        self._batch = 1 if constraints is not None and getattr(constraints, "dear", False) else 256
+
+    @property
+    def feasible_share(self) -> float | None:
+        """The share of random rows that met the constraints, or None if there are none."""
+        if self._all_feasible or self._checked == 0:
+            return None
+        return self._passed / self._checked
+
+    # Dealing rows -----------------------------------------------------------------------------
+
+    def sample(self, n: int, key: Seed, uniform: str = "decisions") -> Rows:
+        """Up to `n` random rows, feasible, not proposed before, and distinct."""
+        found: list[list[int]] = []
+        taken: set[bytes] = set()
+        for attempt in range(SAMPLE_ROUNDS):
+            missing = n - len(found)
+            if missing <= 0:
+                break
+            size = missing if attempt == 0 else max(missing, self._batch)
+            rows = self.space.sample(size, (*self._seeds(key), attempt), uniform)
+            before = len(found)
+            self._take(rows.tolist(), n, found, taken, count=True)
+            if len(found) == before and attempt >= 3 and self._is_small():
+                break
+        if len(found) < n and self._is_small():
+            self._take_what_is_left(n, key, found, taken)
+        if not found:
+            self.exhausted = True
+        return self._array(found)
+
+    def mutate(self, rows: Any, key: Seed) -> Rows:
+        """For each row a mutation of it, feasible and not proposed before.
+
+        Rows without one within reach give none. More decisions are changed at once where all
+        single changes have been proposed.
+        """
+        moves = self.space._moves
+
+        def child(index: int, step: int, rng: random.Random) -> list[int]:
+            row = parents[index]
+            for _ in range(step):
+                row = moves.mutate(row, rng)
+            return row
+
+        parents = rows.tolist() if isinstance(rows, np.ndarray) else [list(r) for r in rows]
+        return self._children(len(parents), child, key)
+
+    def crossover(self, a: Any, b: Any, key: Seed) -> Rows:
+        """For each pair a child of both, feasible and not proposed before.
+
+        Where the children of a pair have all been proposed, they are mutated besides.
+        """
+        moves = self.space._moves
+
+        def child(index: int, step: int, rng: random.Random) -> list[int]:
+            row = moves.crossover(left[index], right[index], rng)
+            for _ in range(step - 1):
+                row = moves.mutate(row, rng)
+            return row
+
+        left, right = np.asarray(a).tolist(), np.asarray(b).tolist()
+        return self._children(len(left), child, key)
+
+    def fresh(self, rows: Any) -> NDArray[np.bool_]:
+        """Which rows are feasible, not proposed before, and the first of their kind: `(n,)`."""
+        taken: set[bytes] = set()
+        return np.array([self._is_fresh(list(r), taken) for r in np.asarray(rows).tolist()], bool)
+
+    def feasible(self, rows: Any) -> NDArray[np.bool_]:
+        """Which rows meet the constraints and `valid`, proposed before or not: `(n,)`."""
+        rows = np.asarray(rows, np.int32).reshape(-1, len(self.space))
+        mask = self.space.is_valid(rows)
+        if self.constraints is not None and mask.any():
+            mask[mask] = self.constraints.mask(rows[mask])
+        return mask
+
+    def propose(self, rows: Any) -> Rows:
+        """Marks rows as proposed, and returns them. `count` goes up by their number."""
+        rows = np.asarray(rows, np.int32).reshape(-1, len(self.space))
+        self._proposed.update(self.space.key_of(row) for row in rows.tolist())
+        self.count += len(rows)
+        return rows
+
+    # Helpers ----------------------------------------------------------------------------------
+
+    def _seeds(self, key: Seed) -> tuple[int, ...]:
+        return (self.seed, *([key] if isinstance(key, int | np.integer) else key))
+
+    def _children(
+        self, n: int, child: Callable[[int, int, random.Random], list[int]], key: Seed
+    ) -> Rows:
+        rng = random.Random(seed_of(self._seeds(key)))
+        found: list[list[int]] = []
+        taken: set[bytes] = set()
+        for index in range(n):
+            for attempt in range(TRIES):
+                row = child(index, 1 + attempt // TRIES_A_STEP, rng)
+                if self._is_fresh(row, taken):
+                    found.append(row)
+                    break
+        return self._array(found)
+
+    def _take(
+        self, rows: list[list[int]], n: int, found: list[list[int]], taken: set[bytes], count: bool
+    ) -> None:
+        for row in rows:
+            if len(found) == n:
+                return
+            fresh = self._is_fresh(row, taken, count)
+            if fresh:
+                found.append(row)
+
+    def _is_fresh(self, row: list[int], taken: set[bytes], count: bool = False) -> bool:
+        key = self.space.key_of(row)
+        if count and not self._all_feasible and key in self._infeasible:
+            self._checked += 1
+        if key in self._proposed or key in taken or key in self._infeasible:
+            return False
+        if not self._all_feasible:
+            feasible = self._is_feasible(row)
+            if count:
+                self._checked += 1
+                self._passed += feasible
+            if not feasible:
+                self._infeasible.add(key)
+                return False
+        taken.add(key)
+        return True
+
+    def _is_feasible(self, row: list[int]) -> bool:
+        rows = self._array([row])
+        if not self.space.is_valid(rows)[0]:
+            return False
+        return self.constraints is None or bool(self.constraints.mask(rows)[0])
+
+    def _is_small(self) -> bool:
+        return not self.space.has_floats and self.space.size <= SMALL_SPACE
+
+    def _take_what_is_left(
+        self, n: int, key: Seed, found: list[list[int]], taken: set[bytes]
+    ) -> None:
+        rows = np.concatenate(list(self.space.enumerate())) if self._left is None else self._left
+        done = self._proposed | self._infeasible
+        open_ = [row for row in rows.tolist() if self.space.key_of(row) not in done]
+        self._left = self._array(open_)  # never grows, so each look costs less than the last
+        order = np.random.default_rng((*self._seeds(key), SAMPLE_ROUNDS)).permutation(len(open_))
+        self._take([open_[i] for i in order], n, found, taken, count=False)
+
+    def _array(self, rows: list[list[int]]) -> Rows:
+        return np.array(rows, np.int32).reshape(len(rows), len(self.space))

@@ -1,0 +1,480 @@
+"""From a program with choices to columns and nodes.
+
+A choice object has an identity, and a program may use it in several places. All uses are one
+decision, unless they stand inside one candidate of a `manyof` that may be picked several times:
+then a decision belongs to the smallest part of the program that contains all its uses, and each
+pick of that part has its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import attrs
+import pyglove as pg
+import torch
+from pyglove.core.geno import ConditionalKey
+
+from symnas.errors import DeclarationError
+from symnas.language.choices import Derived, Repeat, Tied, contains_choice
+from symnas.language.spec import Spec, spec_class
+from symnas.searchspace import conditions as cond
+from symnas.searchspace import nodes
+from symnas.searchspace.decision import FLOAT_LEVELS, Decision
+from symnas.searchspace.labels import labels_of
+
+# Up to this many subsets, a distinct and ordered `manyof` is one column.
+MAX_SUBSETS = 4096
+# Up to this many assignments are tried to see when a computed number of blocks exceeds i.
+MAX_TIMES = 65_536
+
+Position = tuple[Hashable, ...]
+
+
+@attrs.define
+class Column:
+    """A column in the making."""
+
+    path: str
+    choice: Any
+    kind: str
+    size: int
+    labels: tuple[str, ...]
+    candidates: tuple[Any, ...]
+    condition: cond.Condition
+    group: str | None
+    scale: str | None = None
+
+
+@attrs.frozen
+class Rule:
+    """Columns of one `manyof` that constrain one another."""
+
+    columns: tuple[int, ...]
+    distinct: bool
+    sorted: bool
+
+
+@attrs.define
+class Compiled:
+    """What `Space` is made of."""
+
+    root: nodes.Node
+    columns: list[Column] = attrs.field(factory=list)
+    rules: list[Rule] = attrs.field(factory=list)
+    uids: set[int] = attrs.field(factory=set)
+    names: dict[str, nodes.Node] = attrs.field(factory=dict)
+    order: list[int] = attrs.field(factory=list)
+    native: bool = True
+    pyglove_derived: bool = False
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """The columns as algorithms see them."""
+        ids = [c.path for c in self.columns]
+        return tuple(
+            Decision(
+                id=c.path,
+                name=c.choice.name,
+                kind=c.kind,
+                candidates=c.candidates,
+                labels=c.labels,
+                when=()
+                if c.condition == cond.ALWAYS
+                else tuple(
+                    tuple((ids[i], tuple(sorted(values))) for i, values in sorted(clause.items()))
+                    for clause in c.condition
+                ),
+                group=c.group,
+                scale=c.scale,
+            )
+            for c in self.columns
+        )
+
+
+def compile_program(program: Any, extras: dict[str, Any]) -> tuple[Compiled, dict[str, nodes.Node]]:
+    """Compiles a program, and further structures whose ids are prefixed by their key.
+
+    Raises:
+        DeclarationError: names clash, a tied name is missing, or a decision depends on itself.
+    """
+    compiler = _Compiler({"": program, **extras})
+    compiled = compiler.result
+    compiled.root = compiler.compile(program, pg.KeyPath(), ("",), None)
+    others = {}
+    for key, value in extras.items():
+        # What is prefixed so is the group's own: hyper-parameters of the task.
+        others[key] = compiler.compile(value, pg.KeyPath(key), (key,), key)
+    compiler.finish()
+    return compiled, others
+
+
+class _Compiler:
+    def __init__(self, roots: dict[str, Any]) -> None:
+        self.result = Compiled(root=nodes.Const(None))
+        self.named: dict[str, Any] = {}
+        self.uses: dict[Hashable, list[Position]] = {}
+        self.made: dict[Hashable, Any] = {}  # scoped key -> column, or columns of a manyof
+        for root in roots.values():
+            self._find_names(root, "")
+        for key, root in roots.items():
+            self._find_uses(root, (key,), ())
+        self.home = {key: _common(positions) for key, positions in self.uses.items()}
+
+    # Names and uses ---------------------------------------------------------------------------
+
+    def _find_names(self, value: Any, path: str) -> None:
+        if isinstance(value, pg.hyper.HyperPrimitive) and value.name is not None:
+            known = self.named.setdefault(value.name, value)
+            if known is not value and not _same_choice(known, value):
+                raise DeclarationError(
+                    f"The name {value.name!r} is given to two decisions with other candidates: "
+                    f"{_describe(known)} and {_describe(value)} (at `{path}`). Use another name; "
+                    "the same name means the same decision."
+                )
+        for key, child in _children(value):
+            self._find_names(child, f"{path}.{key}" if path else str(key))
+
+    def _find_uses(self, value: Any, at: Position, ties: tuple[str, ...]) -> None:
+        if isinstance(value, Tied):
+            target = self._target(value, at)
+            if value.name in ties:
+                raise DeclarationError(f"sn.tied({value.name!r}) is used inside its own candidates.")
+            self._find_uses(target, at, (*ties, value.name))
+            return
+        if isinstance(value, pg.hyper.HyperPrimitive):
+            self.uses.setdefault(self._key(value, at), []).append(at)
+            uid = getattr(value, "uid", 0)
+            if uid:
+                self.result.uids.add(uid)
+        for key, child in _children(value):
+            self._find_uses(child, (*at, key), ties)
+
+    def _target(self, tie: Tied, at: Position) -> Any:
+        if tie.name not in self.named:
+            known = ", ".join(repr(n) for n in sorted(self.named)) or "none"
+            raise DeclarationError(
+                f"sn.tied({tie.name!r}) at `{_text(at)}`: no decision has this name (names here: "
+                f"{known}). Give it to a choice: sn.oneof([...], name={tie.name!r})."
+            )
+        return self.named[tie.name]
+
+    def _key(self, choice: Any, at: Position) -> Hashable:
+        if choice.name is not None and getattr(choice, "uid", 0):
+            return ("name", choice.name)
+        return ("uid", choice.uid) if getattr(choice, "uid", 0) else ("at", at)
+
+    def _scoped(self, choice: Any, at: Position, picks: dict[Position, int]) -> Hashable:
+        key = self._key(choice, at)
+        home = self.home[key]
+        inside = [(p, i) for p, i in picks.items() if len(home) > len(p) and home[: len(p)] == p]
+        return (key, tuple(sorted(inside, key=repr)))
+
+    # Compilation ------------------------------------------------------------------------------
+
+    def compile(self, value: Any, path: pg.KeyPath, at: Position, group: str | None) -> nodes.Node:
+        return self._visit(value, path, at, cond.ALWAYS, {}, group)
+
+    def _visit(
+        self,
+        value: Any,
+        path: pg.KeyPath,
+        at: Position,
+        when: cond.Condition,
+        picks: dict[Position, int],
+        group: str | None,
+    ) -> nodes.Node:
+        if isinstance(value, pg.hyper.DerivedValue):
+            self.result.pyglove_derived = True
+            return nodes.Const(value)
+        if not contains_choice(value):
+            return nodes.Const(value)
+
+        def down(child: Any, *keys: Any, at_key: Any = None) -> nodes.Node:
+            position = (*at, keys[-1] if at_key is None else at_key)
+            return self._visit(child, pg.KeyPath(list(path.keys) + list(keys)), position, when, picks, group)
+
+        match value:
+            case Tied():
+                self.result.native = False
+                return self._visit(self._target(value, at), path, at, when, picks, group)
+            case Derived():
+                self.result.native = False
+                args = tuple(down(a, "args", i, at_key=("arg", i)) for i, a in enumerate(value.args))
+                return nodes.Computed(value.function, args)
+            case Repeat():
+                return self._repeat(value, path, at, when, picks, group)
+            case pg.hyper.Float():
+                return self._float(value, path, at, when, picks, group)
+            case pg.hyper.Choices():
+                return self._choices(value, path, at, when, picks, group)
+            case pg.hyper.HyperValue():
+                raise DeclarationError(
+                    f"`{path}`: {type(value).__name__} cannot be compiled to columns; symnas knows "
+                    "PyGlove's oneof, manyof, permutate and floatv."
+                )
+            case Spec():
+                args_, kwargs_ = layout(value)
+                return nodes.Call(
+                    type(value),
+                    tuple(down(v, *keys, at_key=keys) for keys, v in args_),
+                    tuple((k, down(v, k, at_key=(k,))) for k, v in kwargs_.items()),
+                )
+            case pg.Object():
+                fields = value.sym_init_args.items()
+                return nodes.Object(type(value), tuple((k, down(v, k)) for k, v in fields))
+            case dict():
+                return nodes.Mapping(tuple((k, down(v, k)) for k, v in value.items()))
+            case list():
+                return nodes.Items(tuple(down(v, i) for i, v in enumerate(value)))
+        raise DeclarationError(f"`{path}`: a choice inside a {type(value).__name__} is lost.")
+
+    def _column(
+        self, key: Hashable, path: pg.KeyPath, when: cond.Condition, make: Callable[[], Column]
+    ) -> int:
+        found: int | None = self.made.get(key)
+        if found is None:
+            column = make()
+            column.condition = when
+            self.result.columns.append(column)
+            found = self.made[key] = len(self.result.columns) - 1
+        else:
+            self.result.native = False
+            column = self.result.columns[found]
+            column.condition = cond.either(column.condition, when)
+        return found
+
+    def _float(
+        self, choice: Any, path: pg.KeyPath, at: Position, when: cond.Condition,
+        picks: dict[Position, int], group: str | None,
+    ) -> nodes.Node:
+        bounds = (choice.min_value, choice.max_value)
+
+        def make() -> Column:
+            own = getattr(choice, "group", None) or group
+            return Column(
+                str(path), choice, "float", FLOAT_LEVELS, (), bounds, [], own, choice.scale
+            )
+
+        column = self._column(self._scoped(choice, at, picks), path, when, make)
+        node = nodes.Number(column, *bounds, choice.scale)
+        if choice.name is not None:
+            self.result.names.setdefault(choice.name, node)
+        return node
+
+    def _choices(
+        self, choice: Any, path: pg.KeyPath, at: Position, when: cond.Condition,
+        picks: dict[Position, int], group: str | None,
+    ) -> nodes.Node:
+        group = getattr(choice, "group", None) or group
+        key = self._scoped(choice, at, picks)
+        n, k = len(choice.candidates), choice.num_choices
+        values = tuple(choice.candidates)
+        labels = labels_of(values)
+        single = isinstance(choice, pg.hyper.OneOf)
+
+        def candidate(
+            i: int, stem: pg.KeyPath, when: cond.Condition, picks: dict[Position, int]
+        ) -> nodes.Node:
+            below = pg.KeyPath([*stem.keys, ConditionalKey(i, n)])
+            return self._visit(values[i], below, (*at, i), when, picks, group)
+
+        def column(stem: pg.KeyPath, key: Hashable, labels: tuple[str, ...], values: Any) -> int:
+            kind = "ordinal" if _monotone(values) else "categorical"
+
+            def make() -> Column:
+                return Column(str(stem), choice, kind, len(values), labels, tuple(values), [], group)
+
+            return self._column(key, stem, when, make)
+
+        node: nodes.Node
+        if single:
+            index = column(path, key, labels, values)
+            node = nodes.Choice(
+                index,
+                tuple(
+                    candidate(i, path, cond.both(when, index, frozenset([i])), picks)
+                    for i in range(n)
+                ),
+            )
+        elif choice.choices_distinct and choice.choices_sorted and math.comb(n, k) <= MAX_SUBSETS:
+            subsets = tuple(itertools.combinations(range(n), k))
+            names = tuple(" + ".join(labels[i] for i in s) or "(none)" for s in subsets)
+            index = column(path, key, names, [[values[i] for i in s] for s in subsets])
+            parts = []
+            for i in range(n):
+                having = frozenset(j for j, s in enumerate(subsets) if i in s)
+                parts.append(candidate(i, path, cond.both(when, index, having), picks))
+            node = nodes.Subset(index, subsets, tuple(parts))
+        else:
+            stems = [path if k == 1 else pg.KeyPath([*path.keys, pick]) for pick in range(k)]
+            indices = [column(stem, (key, pick), labels, values) for pick, stem in enumerate(stems)]
+            rule = Rule(tuple(indices), choice.choices_distinct, choice.choices_sorted)
+            if k > 1 and (rule.distinct or rule.sorted) and rule not in self.result.rules:
+                self.result.rules.append(rule)
+            node = nodes.Picks(
+                tuple(indices),
+                tuple(
+                    tuple(
+                        candidate(i, stem, cond.both(when, index, frozenset([i])), {**picks, at: pick})
+                        for i in range(n)
+                    )
+                    for pick, (stem, index) in enumerate(zip(stems, indices, strict=True))
+                ),
+            )
+        if choice.name is not None:
+            self.result.names.setdefault(choice.name, node)
+        return node
+
+    def _repeat(
+        self, value: Repeat, path: pg.KeyPath, at: Position, when: cond.Condition,
+        picks: dict[Position, int], group: str | None,
+    ) -> nodes.Node:
+        self.result.native = False
+
+        def below(*keys: Any) -> pg.KeyPath:
+            return pg.KeyPath(list(path.keys) + list(keys))
+
+        times = self._visit(value.times, below("times"), (*at, "times"), when, picks, group)
+        cases = list(self._cases(times))
+        blocks = []
+        for i, block in enumerate(value.blocks):
+            longer: cond.Condition = [dict(clause) for clause, count in cases if count > i]
+            active = cond.conjunction(when, cond.reduce(longer))
+            blocks.append(
+                self._visit(block, below("blocks", i), (*at, ("block", i)), active, picks, group)
+            )
+        return nodes.Repeated(times, tuple(blocks), spec_class(torch.nn.Sequential))
+
+    def _cases(self, node: nodes.Node) -> Iterator[tuple[cond.Clause, int]]:
+        """Every assignment of the columns that a node depends on, and the value it gives."""
+        columns = sorted(nodes.columns_of(node))
+        sizes = [self.result.columns[c].size for c in columns]
+        if math.prod(sizes) > MAX_TIMES:
+            raise DeclarationError(
+                f"A number of blocks depends on {math.prod(sizes)} combinations of choices; "
+                f"the limit is {MAX_TIMES}. Derive it from fewer choices."
+            )
+        row = [-1] * len(self.result.columns)
+        for values in itertools.product(*(range(size) for size in sizes)):
+            for column, v in zip(columns, values, strict=True):
+                row[column] = v
+            clause = {c: frozenset([v]) for c, v in zip(columns, values, strict=True)}
+            yield clause, node.value(row, nodes.PROGRAM)
+
+    # The end ----------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Simplifies conditions and finds an order in which parents come first."""
+        columns = self.result.columns
+        taken: dict[str, int] = {}
+        for column in columns:
+            if column.path in taken:  # one choice object of a manyof shared by unequal picks
+                taken[column.path] += 1
+                column.path = f"{column.path}#{taken[column.path]}"
+            taken[column.path] = 1
+        sizes = [c.size for c in columns]
+        raw = [cond.reduce(c.condition) for c in columns]
+        for i, column in enumerate(columns):
+            column.condition = cond.drop_implied(raw[i], raw, sizes)
+        parents = [{p for clause in c.condition for p in clause} for c in columns]
+        done: set[int] = set()
+        order: list[int] = []
+        while len(order) < len(columns):
+            ready = [i for i in range(len(columns)) if i not in done and parents[i] <= done]
+            if not ready:
+                stuck = [columns[i].path for i in range(len(columns)) if i not in done]
+                raise DeclarationError(
+                    f"These decisions depend on one another in a circle: {', '.join(stuck[:5])}."
+                )
+            order.extend(ready)
+            done.update(ready)
+        self.result.order = order
+
+
+def layout(spec: Spec) -> tuple[list[tuple[tuple[Any, ...], Any]], dict[str, Any]]:
+    """A spec's arguments as they are passed: positional ones with their path, keyword ones."""
+    values = spec.sym_init_args
+    given = spec.specified_args
+    parameters = spec.signature.parameters
+    starred = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+    by_position = starred is not None and len(values.get(starred) or ()) > 0
+    args: list[tuple[tuple[Any, ...], Any]] = []
+    kwargs: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            args.extend(((name, i), v) for i, v in enumerate(values.get(name) or ()))
+            by_position = False
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        elif by_position:
+            args.append(((name,), values[name]))
+        elif name in values and name in given and pg.MISSING_VALUE != values[name]:
+            kwargs[name] = values[name]
+    kwargs.update((k, v) for k, v in values.items() if k not in parameters)
+    return args, kwargs
+
+
+def _children(value: Any) -> Iterator[tuple[Hashable, Any]]:
+    """Parts of a program below `value`, with keys that agree with `_Compiler._visit`'s."""
+    if isinstance(value, pg.hyper.DerivedValue) or isinstance(value, pg.hyper.Float):
+        return
+    if isinstance(value, pg.hyper.Choices):
+        yield from enumerate(value.candidates)
+    elif isinstance(value, Derived):
+        yield from ((("arg", i), v) for i, v in enumerate(value.args))
+    elif isinstance(value, Repeat):
+        yield "times", value.times
+        yield from ((("block", i), v) for i, v in enumerate(value.blocks))
+    elif isinstance(value, Spec):
+        args, kwargs = layout(value)
+        yield from args
+        yield from (((k,), v) for k, v in kwargs.items())
+    elif isinstance(value, pg.Object):
+        yield from value.sym_init_args.items()
+    elif isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+
+
+def _common(positions: list[Position]) -> Position:
+    shortest = min(positions, key=len)
+    for i, step in enumerate(shortest):
+        if any(p[i] != step for p in positions):
+            return shortest[:i]
+    return shortest
+
+
+def _same_choice(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, pg.hyper.Float):
+        return (a.min_value, a.max_value, a.scale) == (b.min_value, b.max_value, b.scale)
+    if a.num_choices != b.num_choices or len(a.candidates) != len(b.candidates):
+        return False
+    return all(
+        labels_of((x,)) == labels_of((y,)) for x, y in zip(a.candidates, b.candidates, strict=True)
+    )
+
+
+def _describe(choice: Any) -> str:
+    if isinstance(choice, pg.hyper.Float):
+        return f"{choice.min_value} to {choice.max_value}"
+    return "[" + ", ".join(labels_of(tuple(choice.candidates))) + "]"
+
+
+def _monotone(values: Any) -> bool:
+    if len(values) < 2 or not all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in values
+    ):
+        return False
+    pairs = list(itertools.pairwise(values))
+    return all(a < b for a, b in pairs) or all(a > b for a, b in pairs)
+
+
+def _text(at: Position) -> str:
+    parts = [str(step) for part in at for step in (part if isinstance(part, tuple) else (part,))]
+    return ".".join(p for p in parts if p)

@@ -1,0 +1,118 @@
+"""`on_change="carry"`: the trials of an earlier search that fit a changed one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from symnas.architecture.architecture import Architecture
+from symnas.errors import SymnasError
+from symnas.searching.evaluation import Assignment, trial_seed
+from symnas.searchspace.decision import FLOAT_LEVELS, Decision, rescale
+from symnas.studies.journal import Entry, proposal, reuse
+from symnas.studies.record import decision_of
+from symnas.studies.store import SearchRow, Store
+from symnas.studies.text import loads
+from symnas.studies.trial import choices_of
+
+if TYPE_CHECKING:
+    from symnas.searching.setting import Setting
+
+Row = NDArray[np.int32]
+
+
+@attrs.frozen
+class Carried:
+    """What is taken over: columns of the new trials, and how many were (not)."""
+
+    trials: list[dict[str, Any]]
+    finished: int
+    again: int
+    dropped: int
+
+    def __str__(self) -> str:
+        return (
+            f"carried over {self.finished} finished trials and {self.again} to be evaluated again; "
+            f"{self.dropped} no longer fit"
+        )
+
+
+def carry(store: Store, old: SearchRow, setting: Setting, record: Mapping[str, Any]) -> Carried:
+    """Maps the finished trials of `old` to the new setting.
+
+    A trial whose program is the same in the new space keeps its result, if the task is unchanged
+    and measured what the objectives need. One whose decisions can be made in the new space, but
+    give another program, is proposed again. The rest, and what breaks the constraints, is dropped.
+    """
+    decisions = [decision_of(entry) for entry in old.record["decisions"]]
+    same_task = old.record["task"] == record["task"]
+    problem = setting.problem()
+    kept: list[dict[str, Any]] = []
+    again: list[dict[str, Any]] = []
+    dropped = 0
+    for row in store.trials(old.id, states=("done",)):
+        found, same = _find(setting, row, decisions)
+        if found is None or not problem.fresh(found[None])[0]:
+            dropped += 1
+            continue
+        problem.propose(found[None])
+        values, finished = _values(setting, row, found, reusable=same and same_task)
+        (kept if finished else again).append(values)
+    trials = [{**values, "number": number} for number, values in enumerate([*kept, *again])]
+    for values in trials[len(kept) :]:
+        values["seed"] = trial_seed(setting.seed, values["number"])
+    return Carried(trials, len(kept), len(again), dropped)
+
+
+def _find(
+    setting: Setting, row: Mapping[str, Any], decisions: Sequence[Decision]
+) -> tuple[Row | None, bool]:
+    """The row in the new space, and whether it is the same architecture there."""
+    space = setting.space
+    chosen = choices_of(loads(row["row"]), decisions)
+    mapped = [_value(decision, chosen.get(decision.id)) for decision in space.decisions]
+    by_choices = None
+    if None not in mapped and space.is_row(mapped):
+        by_choices = np.array(mapped, dtype=np.int32)
+        if space.decode(mapped).key == row["key"]:
+            return by_choices, True
+    try:  # a decision may have become a constant, or the other way round
+        return space.encode(Architecture.from_json(row["architecture"])), True
+    except (SymnasError, ValueError):
+        return by_choices, False
+
+
+def _value(decision: Decision, label: str | None) -> int | None:
+    if label is None:
+        return -1
+    if decision.kind != "float":
+        return decision.labels.index(label) if label in decision.labels else None
+    low, high = decision.candidates
+    try:
+        share = rescale(float(label), low, high, decision.scale)
+    except ValueError:
+        return None
+    return round(share * (FLOAT_LEVELS - 1)) if 0.0 <= share <= 1.0 else None
+
+
+def _values(
+    setting: Setting, row: Mapping[str, Any], found: Row, *, reusable: bool
+) -> tuple[dict[str, Any], bool]:
+    costs = setting.costs_of(found[None])
+    assignment = Assignment(0, row["seed"], "", row["budget"], row["repeat"])
+    entry = Entry(found[None], 0, assignment, "running", None)
+    values = proposal(entry, setting.space.decode(found), costs)
+    if reusable:
+        try:
+            scores = setting.scores(loads(row["metrics"]), costs)
+        except KeyError:  # the new objectives need what was not measured
+            return values, False
+        values |= reuse(row, scores)
+        if row["reused_number"] is not None:
+            values |= {name: row[name] for name in ("reused_search", "reused_number")}
+        return values, True
+    return values, False

@@ -1,0 +1,152 @@
+"""Opening the database of a study: a SQLite file, a private temporary one, or a URL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from symnas.errors import MissingExtra, StorageError
+from symnas.studies import schema
+
+_SQLITE_HEADER = b"SQLite format 3\x00"
+
+
+class Database:
+    """The open tables of a study and the folder that lies beside them.
+
+    Args:
+        location: path of a SQLite file, an SQLAlchemy URL, or None for a study that is gone
+            with the process (a temporary file of SQLite's own, so that memory stays flat).
+        create: whether a file that is not there is made.
+
+    Raises:
+        FileNotFoundError: there is no such file, and it is not to be made.
+        StorageError: the file is not a study, or was written by a newer symnas.
+        MissingExtra: the URL's database driver is not installed.
+    """
+
+    def __init__(self, location: str | os.PathLike[str] | None, *, create: bool = True) -> None:
+        self.location = None if location is None else os.fspath(location)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.engine = self._connect(create)
+        self._check_version(create)
+
+    @property
+    def dialect(self) -> str:
+        """SQLAlchemy's name of the database: "sqlite", "postgresql"."""
+        return self.engine.dialect.name
+
+    @property
+    def files(self) -> Path:
+        """The folder of what trials keep: `tiny.db.files` beside `tiny.db`."""
+        if self.location is None:
+            if self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="symnas-")
+            return Path(self._temporary.name)
+        url = self.engine.url
+        if self.dialect == "sqlite":
+            return Path(f"{url.database}.files").absolute()
+        return Path(f"{quote(url.database or 'study', safe='')}.files").absolute()
+
+    def close(self) -> None:
+        """Closes the connections; a study without a file is gone then."""
+        self.engine.dispose()
+
+    def synchronous(self, connection: sa.Connection, full: bool) -> None:
+        """Whether the commits that follow wait until the disk has them (SQLite only)."""
+        if self.dialect != "sqlite" or self.location is None:
+            return
+        if connection.info.get("full", False) != full:
+            connection.exec_driver_sql(f"pragma synchronous={'full' if full else 'normal'}")
+            connection.info["full"] = full
+
+    def _connect(self, create: bool) -> sa.Engine:
+        if self.location is None:
+            engine = sa.create_engine(
+                "sqlite://",
+                creator=lambda: sqlite3.connect("", check_same_thread=False),
+                poolclass=sa.StaticPool,
+            )
+            return engine
+        if "://" in self.location:
+            return _engine_of_url(self.location, create)
+        return _engine_of_file(Path(self.location), create)
+
+    def _check_version(self, create: bool) -> None:
+        names = sa.inspect(self.engine).get_table_names()
+        if schema.versions.name not in names:
+            if names:
+                raise StorageError(
+                    f"`study` ({self.location!r}) is a database that holds other tables "
+                    f"({', '.join(sorted(names)[:3])}). Give another path."
+                )
+            if not create:
+                raise StorageError(f"`{self.location}` holds no study of symnas.")
+            self._create_tables()
+        with self.engine.connect() as connection:
+            version = connection.execute(sa.select(schema.versions.c.version)).scalar()
+        if version != schema.VERSION:
+            raise StorageError(
+                f"`{self.location}` has study format {version}, and this symnas reads format "
+                f"{schema.VERSION}. Open it with the version of symnas that wrote it."
+            )
+
+    def _create_tables(self) -> None:
+        # In one transaction: a kill in between leaves no half-made study, and of two processes
+        # that begin at once the second finds what the first has made.
+        with self.engine.begin() as connection:
+            if self.dialect == "sqlite":
+                connection.exec_driver_sql("begin immediate")
+            schema.metadata.create_all(connection)
+            known = connection.execute(sa.select(schema.versions.c.version)).first()
+            if known is None:
+                connection.execute(schema.versions.insert(), {"version": schema.VERSION})
+
+
+def _engine_of_file(path: Path, create: bool) -> sa.Engine:
+    if path.is_dir():
+        raise StorageError(f"`study` ({str(path)!r}) is a folder. Name a file in it: study.db.")
+    if not path.exists():
+        if not create:
+            raise FileNotFoundError(f"There is no study at `{path}`.")
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(
+                f"`study` ({str(path)!r}): the folder `{path.absolute().parent}` is not there. "
+                "Make it first."
+            )
+    else:
+        with path.open("rb") as file:
+            if file.read(16) not in (b"", _SQLITE_HEADER):
+                raise StorageError(f"`study` ({str(path)!r}) is a file, but not a study.")
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+    return _tune_sqlite(engine)
+
+
+def _engine_of_url(location: str, create: bool) -> sa.Engine:
+    url = sa.make_url(location)
+    if url.get_backend_name() == "sqlite":
+        return _engine_of_file(Path(url.database or ""), create)
+    try:
+        return sa.create_engine(url)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"`study` ({url.render_as_string()}) needs {error.name}: "
+            "pip install 'symnas[postgres]'."
+        ) from None
+
+
+def _tune_sqlite(engine: sa.Engine) -> sa.Engine:
+    @sa.event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        # A write-ahead log lets readers (reports, a second search in the file) see a study while
+        # it is written, and makes a commit one append.
+        for pragma in ("busy_timeout=60000", "journal_mode=wal", "synchronous=normal"):
+            connection.execute(f"pragma {pragma}")
+
+    return engine

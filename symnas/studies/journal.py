@@ -1,0 +1,194 @@
+"""`Journal`: what the search loop writes into a study, and reads back to continue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from symnas.searching.evaluation import Assignment, Outcome, trial_seed
+from symnas.studies.store import SearchRow, Store
+from symnas.studies.text import dumps, loads
+
+if TYPE_CHECKING:
+    from symnas.architecture import Architecture
+
+Costs = Callable[[NDArray[np.int32]], dict[str, float]]
+Scores = Callable[[Mapping[str, float], Mapping[str, float]], list[float]]
+
+
+@attrs.frozen
+class Entry:
+    """A trial as the loop sees it: `row` is `(1, columns)`, `scores` None while it is open."""
+
+    row: NDArray[np.int32]
+    told: int
+    assignment: Assignment
+    state: str
+    scores: list[float] | None
+    reason: str | None = None
+    reused: bool = False
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+        return self.assignment.number
+
+
+@attrs.define
+class Journal:
+    """The trials of one search, written one by one as they happen.
+
+    A result is safe from the death of the process when `finish` returns. Open trials are kept in
+    memory, finished ones only in the study.
+
+    Attributes:
+        store: where trials are kept.
+        search: whose trials.
+        seed: of the search; each trial's own is derived from it.
+        objectives: how many scores a trial has.
+        costs: row `(1, columns)` to what the cost models say, by name.
+        scores: metrics and costs to one score per objective, larger is better; KeyError if a
+            metric is missing.
+    """
+
+    store: Store
+    search: SearchRow
+    seed: int
+    objectives: int
+    costs: Costs
+    scores: Scores
+    _among: tuple[int, ...] = attrs.field(init=False)
+    _recorded: Iterator[Mapping[str, Any]] | None = attrs.field(init=False)
+    _open: dict[int, tuple[Entry, dict[str, float]]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._among = self.store.same_task(self.search)
+        columns = ("number", "row", "told", "seed", "budget", "repeat", "state", "scores", "reason",
+                   "costs", "reused_number")  # fmt: skip
+        self._recorded = self.store.trials(self.search.id, columns=columns)
+
+    def recorded(self, number: int) -> Entry | None:
+        """The recorded trial of this number; to be asked for in order, from 0."""
+        row = next(self._recorded, None) if self._recorded is not None else None
+        if row is None:
+            self._recorded = None
+            return None
+        assert row["number"] == number
+        assignment = self._assignment(number, row["seed"], row["budget"], row["repeat"])
+        entry = Entry(
+            row=np.array([loads(row["row"])], dtype=np.int32),
+            told=row["told"],
+            assignment=assignment,
+            state=row["state"],
+            scores=loads(row["scores"]),
+            reason=row["reason"],
+            reused=row["reused_number"] is not None,
+        )
+        if entry.scores is None:
+            self._open[number] = (entry, loads(row["costs"]))
+        return entry
+
+    def begin(
+        self, number: int, row: NDArray[np.int32], architecture: Architecture, *, told: int
+    ) -> Entry:
+        """Writes a proposal; finished at once if another search has evaluated the same."""
+        costs = self.costs(row)
+        assignment = self._assignment(number, trial_seed(self.seed, number))
+        entry = Entry(row, told, assignment, "running", None)
+        values = proposal(entry, architecture, costs)
+        reused = self._reusable(architecture.key, assignment, costs)
+        if reused is not None:
+            entry = attrs.evolve(entry, state="done", scores=reused.pop("_scores"), reused=True)
+            values |= reused
+        else:
+            self._open[number] = (entry, costs)
+        self.store.begin_trial(self.search.id, values)
+        return entry
+
+    def finish(self, number: int, outcome: Outcome) -> Entry:
+        """Writes how a trial ended."""
+        entry, costs = self._open.pop(number)
+        failed = outcome.metrics is None
+        scores = [float("nan")] * self.objectives
+        if outcome.metrics is not None:
+            scores = self.scores(outcome.metrics, costs)
+        state = "failed" if failed else "done"
+        self.store.finish_trial(
+            self.search.id,
+            number,
+            {
+                "state": state,
+                "started": outcome.started,
+                "seconds": outcome.seconds,
+                "metrics": dumps(outcome.metrics) if outcome.metrics is not None else None,
+                "scores": dumps(scores),
+                "reason": outcome.reason,
+                "reports": dumps(outcome.reports),
+            },
+        )
+        return attrs.evolve(entry, state=state, scores=scores, reason=outcome.reason)
+
+    def _assignment(
+        self, number: int, seed: int, budget: float | None = None, repeat: int = 0
+    ) -> Assignment:
+        folder = str(self.store.folder(self.search, number))
+        return Assignment(number, seed, folder, budget, repeat)
+
+    def _reusable(
+        self, key: str, assignment: Assignment, costs: Mapping[str, float]
+    ) -> dict[str, Any] | None:
+        if not self._among:
+            return None
+        found = self.store.reusable(self._among, key, assignment.budget, assignment.repeat)
+        for row in found:
+            try:
+                scores = self.scores(loads(row["metrics"]), costs)
+            except KeyError:  # that search wanted other metrics
+                continue
+            return reuse(row, scores) | {"_scores": scores}
+        return None
+
+
+def proposal(
+    entry: Entry, architecture: Architecture, costs: Mapping[str, float]
+) -> dict[str, Any]:
+    """The columns of a trial that has been proposed; each row of a study has all columns."""
+    return {
+        "number": entry.number,
+        "state": "running",
+        "key": architecture.key,
+        "row": dumps(entry.row[0].tolist()),
+        "architecture": architecture.to_json(),
+        "budget": entry.assignment.budget,
+        "repeat": entry.assignment.repeat,
+        "seed": entry.assignment.seed,
+        "told": entry.told,
+        "costs": dumps(costs),
+        "started": time.time(),
+        "seconds": None,
+        "metrics": None,
+        "scores": None,
+        "reason": None,
+        "reports": None,
+        "reused_search": None,
+        "reused_number": None,
+    }
+
+
+def reuse(row: Mapping[str, Any], scores: list[float]) -> dict[str, Any]:
+    """The columns of a trial that takes over the result of another one."""
+    return {
+        "state": "done",
+        "started": row["started"],
+        "seconds": row["seconds"],
+        "metrics": row["metrics"],
+        "scores": dumps(scores),
+        "reports": row["reports"],
+        "reused_search": row["search"],
+        "reused_number": row["number"],
+    }

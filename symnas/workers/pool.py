@@ -1,0 +1,176 @@
+"""Evaluation in several processes, with limits that are enforced from outside."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from symnas.searching.evaluation import Assignment, Outcome
+from symnas.workers.payload import pack, search_path
+from symnas.workers.process import WorkerProcess
+from symnas.workers.settings import Workers
+
+if TYPE_CHECKING:
+    from symnas.architecture import Architecture
+
+_LOOK_SECONDS = 1.0  # how often a silent worker is looked at
+_MEMORY_SECONDS = 0.1
+
+
+class Pool:
+    """Worker processes, started when there is work for them and replaced when they are lost.
+
+    Args:
+        workers: how many, and their limits.
+        task: the task, sent to each worker once.
+        metrics: names that the task must measure.
+        program: the program of the space, whose callables the workers must know.
+        device: where tasks train; by default the GPUs in turn, or the CPU.
+
+    Raises:
+        SymnasError: the task cannot be sent to another process.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        task: Any,
+        metrics: tuple[str, ...],
+        program: Any,
+        device: str | None = None,
+    ) -> None:
+        self._settings = workers
+        self._payload = pack(task, metrics, program)
+        self._device = device
+        self._threads = workers.threads_each
+        self._processes: list[WorkerProcess | None] = [None] * workers.n
+        self._waiting: deque[tuple[Assignment, str]] = deque()
+        self._sent: dict[int, str] = {}  # number of a running trial -> its architecture
+        self._failures: dict[int, int] = {}
+
+    def submit(self, assignment: Assignment, architecture: Architecture) -> None:
+        """Takes a trial to be evaluated as soon as a worker is free."""
+        self._waiting.append((assignment, architecture.to_json()))
+        self._assign()
+
+    def collect(self) -> list[tuple[int, Outcome]]:
+        """Waits until trials have ended: their numbers and how."""
+        finished: list[tuple[int, Outcome]] = []
+        while not finished:
+            self._assign()
+            alive = {process.connection: process for process in self._processes if process}
+            for connection in wait(list(alive), self._patience()):
+                finished += self._listen(alive[connection])  # type: ignore[index]
+            finished += self._look()
+        return finished
+
+    def close(self, *, kill: bool = False) -> None:
+        """Ends the workers; with `kill` without waiting for what they do."""
+        processes = [process for process in self._processes if process]
+        for process in processes:
+            process.close()
+        for process in processes:
+            process.kill() if kill or not process.idle else process.wait()
+        self._processes = [None] * self._settings.n
+        self._waiting.clear()
+
+    def _assign(self) -> None:
+        starting = sum(1 for p in self._processes if p and not p.ready)
+        for index, process in enumerate(self._processes):
+            if process is None and starting < len(self._waiting):
+                self._processes[index] = self._start(index)
+                starting += 1
+            elif process and process.idle and self._waiting:
+                assignment, architecture = self._waiting.popleft()
+                self._sent[assignment.number] = architecture
+                process.assign(assignment, architecture)
+
+    def _start(self, index: int) -> WorkerProcess:
+        setup = {
+            "path": search_path(),
+            "payload": self._payload,
+            "threads": self._threads,
+            "device": self._device or _device(index),
+        }
+        return WorkerProcess(setup, self._threads)
+
+    def _listen(self, process: WorkerProcess) -> list[tuple[int, Outcome]]:
+        try:
+            kind, content = process.connection.recv()
+        except (EOFError, OSError):
+            return self._lost(process, "")
+        if kind == "ready":
+            process.ready = True
+        elif kind == "broken":
+            raise process.refuse_start(content)
+        elif kind == "report":
+            process.reports.append(content)
+        else:
+            return self._ended(process, content)
+        return []
+
+    def _look(self) -> list[tuple[int, Outcome]]:
+        """Ends what is over its limits; notices who died without closing the connection."""
+        finished: list[tuple[int, Outcome]] = []
+        timeout, memory = self._settings.timeout, self._settings.memory
+        for process in [p for p in self._processes if p]:
+            if process.connection.closed or process.connection.poll():
+                continue  # has something to say first
+            if process.ended():
+                finished += self._lost(process, "")
+            elif process.assignment is None:
+                continue
+            elif timeout is not None and process.seconds() > timeout:
+                finished += self._lost(process, f"timeout: no result after {timeout:g} s")
+            elif memory is not None and (used := process.memory()) > memory:
+                why = f"memory: {used / 1e9:.2f} GB used, {memory / 1e9:.2f} GB allowed"
+                finished += self._lost(process, why)
+        return finished
+
+    def _lost(self, process: WorkerProcess, why: str) -> list[tuple[int, Outcome]]:
+        if not why:  # it closed the connection: give it the moment that dying takes
+            deadline = time.monotonic() + _LOOK_SECONDS
+            while not process.ended() and time.monotonic() < deadline:
+                time.sleep(0.005)
+            why = process.ended() or "the process of the trial closed its connection"
+        process.kill()
+        self._processes[self._processes.index(process)] = None
+        if not process.ready:
+            raise process.refuse_start(why)
+        if process.assignment is None:
+            return []  # between trials: nothing is lost, another one takes its place
+        return self._ended(process, Outcome(None, why, process.began, process.seconds()))
+
+    def _ended(self, process: WorkerProcess, outcome: Outcome) -> list[tuple[int, Outcome]]:
+        assignment = process.assignment
+        assert assignment is not None
+        process.assignment = None
+        architecture = self._sent.pop(assignment.number)
+        if outcome.reason is not None:
+            failures = self._failures.pop(assignment.number, 0) + 1
+            if failures <= self._settings.retries:
+                self._failures[assignment.number] = failures
+                self._waiting.appendleft((assignment, architecture))
+                return []
+        self._failures.pop(assignment.number, None)
+        return [(assignment.number, attrs.evolve(outcome, reports=tuple(process.reports)))]
+
+    def _patience(self) -> float:
+        """Seconds to wait for messages before the workers are looked at."""
+        patience = _LOOK_SECONDS if self._settings.memory is None else _MEMORY_SECONDS
+        if self._settings.timeout is not None:
+            for process in self._processes:
+                if process and process.assignment:
+                    left = self._settings.timeout - process.seconds()
+                    patience = min(patience, max(0.0, left) + 0.001)
+        return patience
+
+
+def _device(index: int) -> str:
+    import torch
+
+    return f"cuda:{index % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
