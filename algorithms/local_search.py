@@ -38,10 +38,10 @@ class LocalSearch(Algorithm):
 
     >>> from symnas import algorithms as alg
     >>> alg.LocalSearch(move="best")
-    LocalSearch(initial_samples=1, move='best')
+    LocalSearch(initial_samples=10, move='best')
     """
 
-    initial_samples: int = attrs.field(default=1, validator=at_least(1))
+    initial_samples: int = attrs.field(default=10, validator=at_least(1))
     move: str = attrs.field(
         default="first", validator=one_of(("best", "first")), kw_only=True
     )

@@ -21,6 +21,9 @@ from symnas.searching.checks import at_least
 from symnas.searching.problem import Problem
 from symnas.searching.sequential import SequentialRun
 
+# Copies that are kept; a caller who asks for more at once waits for one to be run again.
+_REPLICAS = 16
+
 
 def _copy(generator: Any) -> Any:
     if not isinstance(generator, pg.DNAGenerator):
@@ -81,58 +84,6 @@ class PyGlove(Algorithm):
             )
 
 
-class _Generated(SequentialRun):
-    """Keeps the generator at the state that follows from what was told.
-
-    The generator moves on by one proposal for each trial told; what it has proposed and nobody
-    has evaluated comes next. While all of that waits for scores, more is proposed by a second
-    generator, brought to the same state and run on without feedback: the first one cannot be
-    rewound, and what was asked must leave no trace in it, because only what was told is known
-    when a search is continued.
-    """
-
-    def __init__(self, algorithm: PyGlove, problem: Problem) -> None:
-        super().__init__(problem)
-        self._algorithm = algorithm
-        self._history: list[tuple[NDArray[np.int32], tuple[float, ...]]] = []
-        self._main = _Replica(algorithm, problem)
-        self._branch: _Replica | None = None
-
-    def next(self) -> NDArray[np.int32]:
-        head = self._main.head()
-        for proposal in self._main.open():
-            if self.problem.fresh(proposal.row)[0]:
-                return proposal.row
-        last = self._main
-        if head is not None:
-            last = self._branch = self._branch or self._replay()
-            proposal = last.propose(lambda row, key: bool(self.problem.fresh(row)[0]))
-            if proposal is not None:
-                return proposal.row
-        if last.gave_up and len(self.problem.sample(1, (self.problem.count,))):
-            warnings.warn(
-                f"PyGlove: {type(self._algorithm.generator).__name__} proposed only architectures "
-                f"that are known or infeasible, {self._algorithm.max_attempts} in a row, so the "
-                "search ends. Raise `max_attempts` if you expect it to find others.",
-                stacklevel=2,
-            )
-        return np.empty((0, len(self.problem.space.columns)), np.int32)
-
-    def tell(self, rows: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
-        self._branch = None
-        for row, score in zip(rows, scores, strict=True):
-            told = (row[None].copy(), tuple(float(s) for s in score))
-            self._main.tell(*told)
-            self._history.append(told)
-
-    def _replay(self) -> _Replica:
-        replica = _Replica(self._algorithm, self.problem)
-        for row, score in self._history:
-            replica.tell(row, score)
-        replica.head()
-        return replica
-
-
 @attrs.frozen(eq=False)
 class _Proposal:
     row: NDArray[np.int32]  # (1, columns)
@@ -140,63 +91,135 @@ class _Proposal:
     dna: pg.DNA
 
 
-class _Replica:
-    """A copy of the generator, fed with what is told."""
+class _Generated(SequentialRun):
+    """Runs copies of the generator over what was told, one for each number of open trials.
+
+    A generator's state depends on which results it knew at each proposal, while a continued
+    search knows only what was told. So a proposal with p open trials is by definition that of a
+    generator that always had p open. A search has the same number open all along, hence one
+    copy, which only ever goes forward.
+    """
 
     def __init__(self, algorithm: PyGlove, problem: Problem) -> None:
+        super().__init__(problem)
+        self._algorithm = algorithm
+        self._history: list[_Result] = []
+        self._replicas: dict[int, _Replica] = {}  # by open trials, the last used at the end
+
+    def next(self) -> NDArray[np.int32]:
+        count = self.problem.count
+        replica = self._replica(count - len(self._history))
+        proposal = replica.propose(count, self._history)
+        if proposal is not None and self.problem.fresh(proposal.row)[0]:
+            return proposal.row
+        for earlier in replica.open():  # made when another row, a given one say, was evaluated
+            if self.problem.fresh(earlier.row)[0]:
+                return earlier.row
+        others = self.problem.sample(1, (count,))
+        if proposal is not None or not len(others):
+            return others  # its row is open already; or nothing is left at all
+        if replica.gave_up:
+            warnings.warn(
+                f"PyGlove: {type(self._algorithm.generator).__name__} proposed only architectures "
+                f"that are known or infeasible, {self._algorithm.max_attempts} in a row, so the "
+                "search ends. Raise `max_attempts` if you expect it to find others.",
+                stacklevel=3,
+            )
+        return others[:0]
+
+    def tell(self, rows: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
+        keys = self.problem.space.keys(rows)
+        for row, key, score in zip(rows, keys, scores, strict=True):
+            self._history.append(_Result(row.copy(), key, tuple(float(s) for s in score)))
+
+    def _replica(self, lag: int) -> _Replica:
+        found = self._replicas.pop(lag, None)
+        if found is None:
+            for other, replica in self._replicas.items():
+                if replica.serves(lag):
+                    found = self._replicas.pop(other)
+                    found.lag = lag
+                    break
+            else:
+                found = _Replica(self._algorithm, self.problem, lag)
+        self._replicas[lag] = found
+        if len(self._replicas) > _REPLICAS:
+            self._replicas.pop(next(iter(self._replicas)))
+        return found
+
+
+@attrs.frozen(eq=False)
+class _Result:
+    row: NDArray[np.int32]  # (columns,)
+    key: bytes
+    score: tuple[float, ...]
+
+
+class _Replica:
+    """A copy of the generator that makes proposal j knowing the results up to j - lag - 1."""
+
+    def __init__(self, algorithm: PyGlove, problem: Problem, lag: int) -> None:
+        self.lag = lag
         self.gave_up = False
         self._problem = problem
         self._max_attempts = algorithm.max_attempts
         self._generator = algorithm.generator.clone(deep=True)
         self._generator.setup(problem.space.dna_spec())
-        self._told: dict[bytes, tuple[float, ...]] = {}
+        self._proposals: list[_Proposal | None] = []
         self._open: dict[bytes, _Proposal] = {}
-        self._head: _Proposal | None = None
-        self._looked = False
+        self._scores: dict[bytes, tuple[float, ...]] = {}
+        self._fed = 0
+
+    def serves(self, lag: int) -> bool:
+        """Whether it would be in the same state with another lag."""
+        return self._fed == 0 and len(self._proposals) <= min(self.lag, lag) + 1
 
     def open(self) -> list[_Proposal]:
-        """What the generator has proposed, at this and earlier states, and was not told."""
+        """What it has proposed and was not fed."""
         return list(self._open.values())
 
-    def head(self) -> _Proposal | None:
-        """The proposal of this state, or None if the generator has no other."""
-        if not self._looked:
-            self._looked = True
-            self._head = None
-            if not self._problem.exhausted:
-                self._head = self.propose(
-                    lambda row, key: key not in self._told and bool(self._problem.feasible(row)[0])
-                )
-            if self._head is not None:
-                self._open[self._head.key] = self._head
-        return self._head
+    def propose(self, number: int, history: list[_Result]) -> _Proposal | None:
+        """Proposal `number`, or None if the generator ended or gives nothing new."""
+        while len(self._proposals) <= number:
+            while self._fed < len(self._proposals) - self.lag:
+                self._feed_result(history[self._fed])
+            proposal = self._new()
+            if proposal is not None:
+                self._open[proposal.key] = proposal
+            self._proposals.append(proposal)
+        return self._proposals[number]
 
-    def propose(self, accept: Callable[[NDArray[np.int32], bytes], bool]) -> _Proposal | None:
-        """The next proposal that is accepted; what was told before is fed its score again."""
-        self.gave_up = False
+    def _new(self) -> _Proposal | None:
         space = self._problem.space
         for _ in range(self._max_attempts):
             try:
                 dna = self._generator.propose()
             except StopIteration:
+                self.gave_up = False
                 return None
             row = np.asarray(space.from_dna(dna), np.int32).reshape(1, -1)
             key = space.keys(row)[0]
-            if accept(row, key):
+            if key in self._scores:
+                self._feed(dna, self._scores[key])
+            elif key not in self._open and self._problem.feasible(row)[0]:
                 return _Proposal(row, key, dna)
-            if key in self._told:
-                self._feed(dna, self._told[key])
         self.gave_up = True
         return None
 
-    def tell(self, row: NDArray[np.int32], score: tuple[float, ...]) -> None:
-        """Feeds one result, `row` `(1, columns)`, whoever proposed it."""
-        self.head()  # so that what was asked and what is replayed take the same steps
-        key = self._problem.space.keys(row)[0]
-        proposal = self._open.pop(key, None)
-        self._told[key] = score
-        self._feed(self._problem.space.to_dna(row[0]) if proposal is None else proposal.dna, score)
-        self._looked = False
+    def _feed_result(self, result: _Result) -> None:
+        instead = self._proposals[self._fed]
+        own = self._open.pop(result.key, None)
+        if own is not None:
+            self._feed(own.dna, result.score)
+        elif instead is not None:
+            # Generators keep notes with what they propose, and miss them in what others do: so
+            # a stranger comes with the notes of the proposal whose turn it took.
+            dna = self._problem.space.to_dna(result.row)
+            dna.metadata.update(instead.dna.metadata)
+            self._feed(dna, result.score)
+        self._scores[result.key] = result.score
+        self._proposals[self._fed] = None
+        self._fed += 1
 
     def _feed(self, dna: pg.DNA, score: tuple[float, ...]) -> None:
         if all(math.isfinite(s) for s in score):

@@ -45,8 +45,8 @@ class RegularizedEvolution(Algorithm):
     RegularizedEvolution(population_size=100, tournament_size=25, mutations=1)
     """
 
-    population_size: int = attrs.field(default=20, validator=at_least(1))
-    tournament_size: int = attrs.field(default=5, validator=at_least(1))
+    population_size: int = attrs.field(default=30, validator=at_least(1))
+    tournament_size: int = attrs.field(default=10, validator=at_least(1))
     mutations: int = attrs.field(default=1, validator=at_least(1), kw_only=True)
 
     def __attrs_post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Search spaces, one family a file."""
 
-from symnas.spaces.mobilenet import Stage, mobilenet, mobilenet_28, mobilenet_v3
+from symnas.spaces.mobilenet import Stage, mobilenet, mobilenet_28, mobilenet_224
 from symnas.spaces.nasbench101 import nasbench101
 from symnas.spaces.nasbench201 import nasbench201
 
-__all__ = ["Stage", "mobilenet", "mobilenet_28", "mobilenet_v3", "nasbench101", "nasbench201"]
+__all__ = ["Stage", "mobilenet", "mobilenet_28", "mobilenet_224", "nasbench101", "nasbench201"]

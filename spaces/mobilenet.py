@@ -2,8 +2,8 @@
 
 The block is that of M. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 CVPR 2018, arXiv:1801.04381, Section 3, with the squeeze-and-excitation of A. Howard et al.,
-"Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244, Section 5.3. `mobilenet_v3` has the
-choices of H. Cai et al., "Once-for-All", ICLR 2020, arXiv:1908.09791, Section 3.1.
+"Searching for MobileNetV3", ICCV 2019, arXiv:1905.02244, Section 5.3. `mobilenet_224` has
+the choices of H. Cai et al., "Once-for-All", ICLR 2020, arXiv:1908.09791, Section 3.1.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ import symnas as sn
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, "silu": nn.SiLU
 }  # fmt: skip
+
+
+def _tuple(values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(values)
 
 
 @attrs.frozen
@@ -37,12 +41,12 @@ class Stage:
     A sequence of one value decides nothing.
     """
 
-    widths: Sequence[int] = attrs.field(converter=tuple)
-    depths: Sequence[int] = attrs.field(default=(1, 2, 3), converter=tuple)
+    widths: Sequence[int] = attrs.field(converter=_tuple)
+    depths: Sequence[int] = attrs.field(default=(1, 2, 3), converter=_tuple)
     stride: int = 1
-    kernels: Sequence[int] = attrs.field(default=(3, 5, 7), converter=tuple)
-    expansions: Sequence[int] = attrs.field(default=(3, 6), converter=tuple)
-    squeeze: Sequence[bool] = attrs.field(default=(False, True), converter=tuple)
+    kernels: Sequence[int] = attrs.field(default=(3, 5, 7), converter=_tuple)
+    expansions: Sequence[int] = attrs.field(default=(3, 6), converter=_tuple)
+    squeeze: Sequence[bool] = attrs.field(default=(False, True), converter=_tuple)
     activation: str = "relu"
 
     def __attrs_post_init__(self) -> None:
@@ -189,7 +193,7 @@ def mobilenet(
     """
     stages = tuple(stages)
     if not stages:
-        raise ValueError("`stages` () must have at least one sn Stage, e.g. [Stage([16, 24])].")
+        raise ValueError("`stages` () must have at least one stage, such as Stage([16, 24]).")
     positive = {"stem": stem, "head": head, "classes": classes, "in_channels": in_channels}
     for name, value in positive.items():
         if value < 1:
@@ -218,7 +222,8 @@ def mobilenet(
             sn.nn.Linear(head, classes),
         )
 
-    return mobilenet()
+    space: sn.Space = mobilenet()
+    return space
 
 
 def _blocks(stage: Stage, index: int, before: Any, width: Any) -> Any:
@@ -241,7 +246,7 @@ def _choice(candidates: Sequence[Any], name: str) -> Any:
 
 
 def mobilenet_28(classes: int = 10) -> sn.Space:
-    """A small space for 28x28 grey images (about 10^11 architectures, 6,000 to 300,000 parameters).
+    """A small space for 28x28 grey images: 10^10 architectures of 7,000 to 280,000 parameters.
 
     Its networks learn the handwritten digits of MNIST in seconds on a CPU.
 
@@ -252,18 +257,18 @@ def mobilenet_28(classes: int = 10) -> sn.Space:
     stages = [
         Stage([8, 12, 16], depths=[1, 2]),
         Stage([16, 24, 32], depths=[1, 2, 3], stride=2),
-        Stage([24, 32, 48], depths=[1, 2, 3], stride=2),
+        Stage([24, 32, 40], depths=[1, 2, 3], stride=2),
     ]
     return mobilenet(stages, stem=8, head=64, classes=classes, resolution=28, in_channels=1)
 
 
-def mobilenet_v3(classes: int = 1000, resolution: int | Sequence[int] = 224) -> sn.Space:
+def mobilenet_224(classes: int = 1000, resolution: int | Sequence[int] = 224) -> sn.Space:
     """The choices of Once-for-All around MobileNetV3-Large (about 2 * 10^19 architectures).
 
     Five stages of 2 to 4 blocks with kernels 3, 5, 7 and expansions 3, 4, 6. Unlike the published
     network it has one 1x1 convolution before the classifier, without a second one after pooling.
 
-    >>> 2e19 < mobilenet_v3().size < 3e19
+    >>> 2e19 < mobilenet_224().size < 3e19
     True
     """
     plan = [
@@ -279,6 +284,4 @@ def mobilenet_v3(classes: int = 1000, resolution: int | Sequence[int] = 224) -> 
         Stage([width], [2, 3, 4], stride, (3, 5, 7), (3, 4, 6), [squeeze], activation)
         for width, stride, squeeze, activation in plan
     ]
-    return mobilenet(
-        [first, *searched], 16, 960, classes, resolution, activation="hardswish"
-    )
+    return mobilenet([first, *searched], 16, 960, classes, resolution, activation="hardswish")

@@ -163,6 +163,17 @@ class Cell(nn.Module):
         return y + self.projections[str(self.last)](x) if 0 in self.sources[self.last] else y
 
 
+@sn.symbolize
+class EdgeListCell(Cell):
+    """A `Cell` given by the indices of its edges among `edge_positions`, as `manyof` picks them."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, chosen: Sequence[int], operations: Sequence[str]
+    ) -> None:
+        bits = edge_bits(chosen, len(operations) + 2)
+        super().__init__(in_channels, out_channels, bits, operations)
+
+
 def _operation(name: str, channels: int) -> nn.Module:
     if name == "maxpool3x3":
         return nn.MaxPool2d(3, stride=1, padding=1)
@@ -205,8 +216,8 @@ def nasbench101(
         resolution: height and width of the input in pixels.
         vertices: of the cell, input and output included (at most 7, published: 7).
         max_edges: that a valid cell has after pruning (published: 9).
-        edges: "bits" is one decision an edge; "manyof" picks 1 to `max_edges` edges, so that
-            fewer rows are invalid.
+        edges: "bits" is one decision an edge; "manyof" picks 1 to `max_edges` edges, a third as
+            many rows, in which no edge beyond these can hide by being pruned.
         canonical: treat isomorphic cells as one architecture.
 
     Raises:
@@ -234,27 +245,32 @@ def nasbench101(
         raise ValueError(
             f"`resolution` ({resolution}) must be at least {2 ** (stacks - 1)} for {stacks} stacks."
         )
-    positions = edge_positions(vertices)
 
-    def valid(architecture: Any) -> bool:
-        graph = graph_of(architecture)
+    bits, vertex = _names(vertices)
+
+    def valid(architecture: sn.Architecture) -> bool:
+        graph = graph_of(architecture, vertices)
         return graph is not None and len(graph.edges) <= max_edges
+
+    def isomorphism(architecture: sn.Architecture) -> tuple[Any, ...] | None:
+        graph = graph_of(architecture, vertices)
+        return None if graph is None else isomorphism_class(graph)
 
     @sn.space(
         input=(3, resolution, resolution),
         valid=valid,
-        canonical=canonical_form if canonical else None,
+        canonical=isomorphism if canonical else None,
     )
     def nasbench101() -> Any:
+        make: Any
         present: Any
         if edges == "bits":
-            present = [sn.oneof([0, 1], name=f"{target}<-{source}") for source, target in positions]
+            make, present = Cell, [sn.oneof([0, 1], name=name) for name in bits]
         else:
-            indices = range(len(positions))
-            most = min(max_edges, len(positions))
-            subsets = [sn.manyof(k, indices, sorted=True) for k in range(1, most + 1)]
-            present = sn.derived(edge_bits, sn.oneof(subsets, name="edges"), vertices)
-        operations = [sn.oneof(OPERATIONS, name=f"vertex {v}") for v in range(1, vertices - 1)]
+            counts = range(1, min(max_edges, len(bits)) + 1)
+            subsets = [sn.manyof(k, range(len(bits)), sorted=True) for k in counts]
+            make, present = EdgeListCell, sn.oneof(subsets, name="edges")
+        operations = [sn.oneof(OPERATIONS, name=name) for name in vertex]
         layers: list[Any] = [_stem(channels)]
         before = channels
         for stack in range(stacks):
@@ -262,13 +278,14 @@ def nasbench101(
                 layers.append(sn.nn.MaxPool2d(2, stride=2))
             for _ in range(cells):
                 width = channels * 2**stack
-                layers.append(Cell(before, width, present, operations))
+                layers.append(make(before, width, present, operations))
                 before = width
         return sn.nn.Sequential(
             *layers, sn.nn.AdaptiveAvgPool2d(1), sn.nn.Flatten(), sn.nn.Linear(before, classes)
         )
 
-    return nasbench101()
+    space: sn.Space = nasbench101()
+    return space
 
 
 def _stem(channels: int) -> Any:
@@ -279,25 +296,40 @@ def _stem(channels: int) -> Any:
     )
 
 
-def graph_of(architecture: Any) -> CellGraph | None:
-    """The pruned graph of an architecture of this space; None where it is not connected."""
-    cell = architecture.program.args[1]
-    return prune(tuple(cell.edges), tuple(cell.operations))
+def graph_of(architecture: sn.Architecture, vertices: int = 7) -> CellGraph | None:
+    """The pruned graph of an architecture of this space; None where it is not connected.
 
-
-def canonical_form(architecture: Any) -> tuple[Any, ...] | None:
-    """Equal for two architectures if and only if their pruned cells are isomorphic.
-
-    Exact, not a hash: vertices are told apart by iterated neighbourhoods, and the smallest
-    adjacency over what is left of their orders is taken.
+    `vertices` is that of the space: with it, the decisions are read instead of the program.
     """
-    graph = graph_of(architecture)
-    return None if graph is None else isomorphism_class(graph)
+    bits, vertex = _names(vertices)
+    try:
+        operations = tuple([architecture[name] for name in vertex])
+        try:
+            present = tuple([architecture[name] for name in bits])
+        except KeyError:
+            present = tuple(edge_bits(architecture["edges"], vertices))
+    except KeyError:  # a program edited by hand
+        cell = architecture.program.args[1]
+        operations = tuple(cell.operations)
+        given = cell.sym_init_args
+        if "chosen" in given:
+            return prune(tuple(edge_bits(given["chosen"], len(operations) + 2)), operations)
+        return prune(tuple(given["edges"]), operations)
+    return prune(present, operations)
+
+
+@functools.cache
+def _names(vertices: int) -> tuple[list[str], list[str]]:
+    bits = [f"{target}<-{source}" for source, target in edge_positions(vertices)]
+    return bits, [f"vertex {v}" for v in range(1, vertices - 1)]
 
 
 @functools.lru_cache(maxsize=65536)
 def isomorphism_class(graph: CellGraph) -> tuple[Any, ...]:
-    """The canonical form of a graph: its sorted operations and its smallest edge set.
+    """Equal for two graphs if and only if they are isomorphic: operations, and edges in order.
+
+    Exact, not a hash: vertices are told apart by their iterated neighbourhoods, and of the orders
+    that this leaves open (none, mostly) the one with the smallest edges is taken.
 
     >>> a = prune((1, 1, 0, 0, 1, 1), ("maxpool3x3", "conv1x1-bn-relu"))
     >>> b = prune((1, 1, 0, 0, 1, 1), ("conv1x1-bn-relu", "maxpool3x3"))

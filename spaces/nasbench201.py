@@ -23,6 +23,8 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """The six edges (from, to) of a cell, in the order of the decisions and of the strings."""
 
+_NAMES = tuple(f"{target}<-{source}" for source, target in EDGES)
+
 
 class ReLUConvBN(nn.Sequential):
     """ReLU, convolution without bias, batch norm. `[B, in, H, W]` to `[B, out, H/stride, ...]`."""
@@ -150,11 +152,9 @@ def nasbench201(
             f"`resolution` ({resolution}) must be a positive multiple of 4: two blocks halve it."
         )
 
-    @sn.space(
-        input=(3, resolution, resolution), canonical=unique_string if canonical else None
-    )
+    @sn.space(input=(3, resolution, resolution), canonical=unique_string if canonical else None)
     def nasbench201() -> Any:
-        operations = [sn.oneof(OPERATIONS, name=f"{target}<-{source}") for source, target in EDGES]
+        operations = [sn.oneof(OPERATIONS, name=name) for name in _NAMES]
 
         def stage(width: int) -> list[Any]:
             return [Cell([Edge(choice, width) for choice in operations]) for _ in range(cells)]
@@ -175,7 +175,8 @@ def nasbench201(
             sn.nn.Linear(last, classes),
         )
 
-    return nasbench201()
+    space: sn.Space = nasbench201()
+    return space
 
 
 def operations_of(architecture: Any) -> tuple[str, ...]:
@@ -189,12 +190,15 @@ def operations_of(architecture: Any) -> tuple[str, ...]:
     """
     if isinstance(architecture, str):
         return _parse(architecture)
-    row = getattr(architecture, "row", architecture)
-    if row is None:  # a program edited by hand: its first cell says it
-        row = _row_of_program(architecture.program)
-    if len(row) != len(EDGES) or not all(0 <= int(i) < len(OPERATIONS) for i in row):
-        raise ValueError(f"`architecture` ({list(row)}) must have six operations, each 0 to 4.")
-    return tuple(OPERATIONS[int(i)] for i in row)
+    if isinstance(architecture, sn.Architecture):
+        try:
+            return tuple([architecture[name] for name in _NAMES])
+        except KeyError:  # a program edited by hand, or a space with decisions fixed
+            return tuple(architecture.program.args[1].edges[i].operation for i in range(len(EDGES)))
+    row = [int(value) for value in architecture]
+    if len(row) != len(EDGES) or not all(0 <= value < len(OPERATIONS) for value in row):
+        raise ValueError(f"`architecture` ({row}) must have six operations, each from 0 to 4.")
+    return tuple(OPERATIONS[value] for value in row)
 
 
 def to_string(architecture: Any) -> str:
@@ -236,7 +240,7 @@ def unique_string(architecture: Any) -> str:
     return _unique_string(operations_of(architecture))
 
 
-@functools.lru_cache(maxsize=len(OPERATIONS) ** len(EDGES))
+@functools.cache  # at most 15,625
 def _unique_string(operations: tuple[str, ...]) -> str:
     inputs: dict[int, list[str]] = {1: [], 2: [], 3: []}
     node = {0: "0"}
@@ -263,8 +267,3 @@ def _parse(cell: str) -> tuple[str, ...]:
             f"op one of {', '.join(OPERATIONS)}."
         )
     return operations
-
-
-def _row_of_program(program: Any) -> tuple[int, ...]:
-    edges = program.sym_init_args.args[1].sym_init_args.edges
-    return tuple(OPERATIONS.index(edge.sym_init_args.operation) for edge in edges)

@@ -101,9 +101,14 @@ class Architecture:
     def key(self) -> str:
         """A hash of the content, 32 hex digits: equal for equal programs, in every process."""
         if self._key is None:
-            from symnas.architecture.storage import content_key
+            from symnas.architecture import rows, storage
 
-            self._key = content_key(self.program, self.task, self.input)
+            written = self._writers()
+            if written is None:
+                self._key = storage.content_key(self.program, self.task, self.input)
+            else:
+                full, task = written.full(self.row), written.task(self.row)
+                self._key = storage.joined_key(full, task, self.input)
         return self._key
 
     @property
@@ -154,9 +159,22 @@ class Architecture:
 
     def to_json(self) -> str:
         """The program as text that `from_json` reads."""
-        from symnas.architecture.storage import to_text
+        from symnas.architecture import storage
 
-        return to_text(self.program, self.task, self.input)
+        written = self._writers()
+        if written is None:
+            return storage.to_text(self.program, self.task, self.input)
+        return storage.joined_text(
+            written.program(self.row), written.task(self.row), self.input
+        )
+
+    def _writers(self) -> Any:
+        """What writes the row without making the program; None if the program is to be asked."""
+        if self._program is not None or self.space is None:
+            return None  # it may have been edited
+        from symnas.architecture.rows import writers
+
+        return writers(self.space)
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:

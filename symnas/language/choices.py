@@ -428,11 +428,9 @@ def fresh(value: Any) -> Any:
 
     def renew(node: Any) -> None:
         if isinstance(node, OneOf | ManyOf | Float) and node.name is None:
-            new = renewed.setdefault(node.uid, next(_uids)) if node.uid in renewed else None
-            if new is None:
-                new = renewed[node.uid] = next(_uids)
-            node.sym_setattr("uid", new) if hasattr(node, "sym_setattr") else None
-            node.rebind(uid=new, raise_on_no_change=False, notify_parents=False)
+            if node.uid not in renewed:
+                renewed[node.uid] = next(_uids)
+            node.rebind(uid=renewed[node.uid], notify_parents=False)
             _note(node)
         if isinstance(node, dict):
             children = list(node.values())

@@ -223,8 +223,11 @@ def program_of(value: Any) -> Any:
     """A program from what people pass for one: a spec, a structure, a PyGlove value."""
     from symnas.language.check import check_program
 
-    if isinstance(value, dict | list) and not isinstance(value, pg.Symbolic):
-        value = pg.from_json(value) if False else (pg.Dict(value) if isinstance(value, dict) else pg.List(value))
+    if not isinstance(value, pg.Symbolic):
+        if isinstance(value, dict):
+            value = pg.Dict(value)
+        elif isinstance(value, list):
+            value = pg.List(value)
     check_program(value)
     if not isinstance(value, Spec | pg.Symbolic):
         raise DeclarationError(

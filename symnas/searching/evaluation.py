@@ -19,7 +19,7 @@ import torch
 from symnas.errors import TrialFailed
 
 if TYPE_CHECKING:
-    from symnas.architecture import Architecture
+    from symnas.architecture.architecture import Architecture
 
 WEIGHTS = "weights.pt"
 

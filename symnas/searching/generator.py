@@ -105,7 +105,7 @@ def _program_of(spec: Any) -> Any:
     return pg.manyof(
         spec.num_choices,
         candidates,
-        choices_distinct=spec.distinct,
-        choices_sorted=spec.sorted,
+        distinct=spec.distinct,
+        sorted=spec.sorted,
         name=spec.name,
     )

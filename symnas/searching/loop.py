@@ -21,7 +21,7 @@ from symnas.searching.algorithm import Run
 from symnas.searching.evaluation import Assignment, Outcome
 from symnas.searching.problem import Problem
 from symnas.searching.progress import Progress
-from symnas.studies.journal import Entry, Journal
+from symnas.searching.journal import Entry, Journal
 
 
 class Workplace(Protocol):

@@ -16,7 +16,7 @@ from symnas.searching.problem import Problem
 from symnas.searchspace.space import Space
 
 if TYPE_CHECKING:
-    from symnas.architecture import Architecture
+    from symnas.architecture.architecture import Architecture
     from symnas.costs.model import BoundCost
 
 Rows = NDArray[np.int32]

@@ -70,6 +70,9 @@ class Counter:
         rows = np.full((n, len(self.compiled.columns)), -1, np.int32)
         for step in reversed(self.steps):
             shape = step.table.shape
+            if not step.scope and len(set(step.table.tolist())) == 1:
+                rows[:, step.variable] = rng.integers(0, shape[-1], n, dtype=np.int32)
+                continue
             flat = step.table.reshape(-1, shape[-1])
             cumulative = np.empty(flat.shape)
             for k, weights in enumerate(flat):

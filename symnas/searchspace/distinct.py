@@ -61,15 +61,30 @@ def _may_equal(a: nodes.Node, b: nodes.Node) -> bool:
         return all(map(_may_equal, a.args, b.args)) and all(
             k not in right or _may_equal(n, right[k]) for k, n in a.kwargs
         )
-    if isinstance(a, nodes.Call) and isinstance(b, nodes.Const):
-        return type(b.constant) is a.cls
-    if isinstance(b, nodes.Call) and isinstance(a, nodes.Const):
-        return type(a.constant) is b.cls
-    if isinstance(a, nodes.Call) and isinstance(b, nodes.Items | nodes.Mapping | nodes.Number):
-        return False
-    if isinstance(b, nodes.Call) and isinstance(a, nodes.Items | nodes.Mapping | nodes.Number):
-        return False
-    return True
+    if isinstance(a, nodes.Mapping) and isinstance(b, nodes.Mapping):
+        left, right = dict(a.items), dict(b.items)
+        return left.keys() == right.keys() and all(_may_equal(left[k], right[k]) for k in left)
+    kinds = _kind(a), _kind(b)
+    return kinds[0] is None or kinds[1] is None or kinds[0] == kinds[1]
+
+
+def _kind(node: nodes.Node) -> type | None:
+    """What a node's values are, where that is certain."""
+    match node:
+        case nodes.Const():
+            value = node.constant
+            if isinstance(value, dict | list):
+                return dict if isinstance(value, dict) else list
+            return type(value)
+        case nodes.Call() | nodes.Object() | nodes.Repeated():
+            return node.cls
+        case nodes.Mapping():
+            return dict
+        case nodes.Items() | nodes.Picks() | nodes.Subset():
+            return list
+        case nodes.Number():
+            return float
+    return None
 
 
 def _always_shown(compiled: Compiled, roots: list[nodes.Node]) -> bool:

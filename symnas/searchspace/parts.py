@@ -7,6 +7,7 @@ program with the excluded candidates taken away, so it builds, encodes and costs
 from __future__ import annotations
 
 import fnmatch
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from symnas.searchspace import conditions as cond
 from symnas.searchspace.compile import Compiled
 from symnas.searchspace.decision import FLOAT_LEVELS, rescale, unscale
 from symnas.searchspace.moves import Moves
-from symnas.searchspace.space import Space
+from symnas.searchspace.space import Seed, Space, seed_of
 
 Rows = NDArray[np.int32]
 
@@ -33,6 +34,7 @@ class Part(Space):
     parent: Space
     kept: tuple[tuple[int, ...] | None, ...]
     free: tuple[int, ...]
+    _limit: tuple[tuple[int, ...], int] | None
 
     @classmethod
     def of(
@@ -60,11 +62,28 @@ class Part(Space):
         made._moves = Moves(made._compiled)
         made._sizes = [d.size for d in made.decisions]
         made._code = "b" if max(made._sizes, default=1) < 127 else "i"
+        made._limit = limit
         return made
+
+    def sample(self, n: int, seed: Seed = 0, uniform: str = "decisions") -> Rows:
+        """As `Space.sample`; around an architecture, 1 to `changes` mutations of it."""
+        if self._limit is None:
+            return super().sample(n, seed, uniform)
+        row, changes = self._limit
+        rng = random.Random(seed_of(seed))
+        rows = []
+        for _ in range(n):
+            changed = list(row)
+            for _ in range(rng.randint(1, changes)):
+                changed = self._moves.mutate(changed, rng)
+            rows.append(changed)
+        return self._array(rows)
 
     def lift(self, rows: Any) -> Rows:
         """Rows of the parent for rows of this part: `(n, parent's columns)`."""
-        rows = np.asarray(rows, np.int32).reshape(-1, len(self))
+        rows = np.asarray(rows, np.int32)
+        # A part without decisions has rows of no numbers, of which -1 cannot infer how many.
+        rows = rows.reshape(-1, len(self)) if len(self) else np.atleast_2d(rows)
         lifted = np.full((len(rows), len(self.parent)), -1, np.int32)
         for position, i in enumerate(self.free):
             values = rows[:, position]

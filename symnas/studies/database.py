@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sqlite3
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -70,7 +72,7 @@ class Database:
         if self.location is None:
             engine = sa.create_engine(
                 "sqlite://",
-                creator=lambda: sqlite3.connect("", check_same_thread=False),
+                creator=lambda: _Connection("", check_same_thread=False),
                 poolclass=sa.StaticPool,
             )
             return engine
@@ -124,7 +126,9 @@ def _engine_of_file(path: Path, create: bool) -> sa.Engine:
         with path.open("rb") as file:
             if file.read(16) not in (b"", _SQLITE_HEADER):
                 raise StorageError(f"`study` ({str(path)!r}) is a file, but not a study.")
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)), connect_args={"factory": _Connection}
+    )
     return _tune_sqlite(engine)
 
 
@@ -150,3 +154,25 @@ def _tune_sqlite(engine: sa.Engine) -> sa.Engine:
             connection.execute(f"pragma {pragma}")
 
     return engine
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that is known here as long as it lives."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _connections.add(self)
+
+
+# A fork (a DataLoader's worker, say) inherits open connections of SQLite. Were one closed there,
+# SQLite would take it for the last one and remove the write-ahead log, with results in it.
+_connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+
+
+def _never_close_in_child() -> None:
+    for connection in list(_connections):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_never_close_in_child)

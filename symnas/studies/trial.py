@@ -15,7 +15,7 @@ from symnas.studies.text import loads
 if TYPE_CHECKING:
     import torch
 
-    from symnas.architecture import Architecture
+    from symnas.architecture.architecture import Architecture
 
 WEIGHTS = "weights.pt"
 
@@ -63,7 +63,7 @@ class Trial:
     @property
     def architecture(self) -> Architecture:
         """The architecture, to be looked at, edited, built or exported."""
-        from symnas.architecture import Architecture
+        from symnas.architecture.architecture import Architecture
 
         return Architecture.from_json(self._text)
 

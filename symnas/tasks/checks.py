@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import pyglove as pg
@@ -51,7 +51,7 @@ _FUNCTION: Rule = (callable, "a function")
 RULES: dict[str, Rule] = {
     "epochs": _integer(1),
     "batch_size": _integer(1),
-    "optimizer": _one_of(OPTIMIZERS, ", or a function (parameters, lr=, weight_decay=) -> optimizer"),
+    "optimizer": _one_of(OPTIMIZERS, ", or a function such as torch.optim.NAdam"),
     "lr": _number(_POSITIVE, math.inf, "a positive number"),
     "weight_decay": _number(0.0, math.inf, "a number of at least 0"),
     "momentum": _number(0.0, 1.0, "a number of at least 0 and less than 1"),
@@ -136,12 +136,14 @@ def classes_of(argument: str, targets: Tensor, classes: int | None) -> int:
         DeclarationError: the labels are not 0 to classes - 1.
     """
     least, largest = int(targets.min()), int(targets.max())
-    present = targets.unique()
+    present: Tensor = targets.unique()  # type: ignore[no-untyped-call]
     expected = largest + 1 if classes is None else classes
     missing = classes is None and len(present) < expected
     if least >= 0 and largest < expected and not missing and expected >= 2:
         return expected
-    shown = ", ".join(str(int(label)) for label in present[:6]) + (", ..." if len(present) > 6 else "")
+    shown = ", ".join(str(int(label)) for label in present[:6]) + (
+        ", ..." if len(present) > 6 else ""
+    )
     remedy = (
         "Relabel with `y = numpy.unique(y, return_inverse=True)[1]`; if some classes have no "
         "example here, say how many there are (classes=...); if these are amounts and no classes, "
@@ -167,6 +169,61 @@ def check_same_input(argument: str, examples: AnyExamples, train: AnyExamples) -
             f"sn.Task: one example of `{argument}` has the shapes {examples.input} and "
             f"{tuple(examples.targets.shape[1:])} (input and target), one of `train` {train.input} "
             f"and {tuple(train.targets.shape[1:])}. Prepare both alike."
+        )
+
+
+def check_share(validation: Any) -> None:
+    """Whether `validation` says what trials are measured on.
+
+    Raises:
+        DeclarationError: it is a number outside (0, 1), or None.
+    """
+    number = isinstance(validation, int | float)
+    if validation is None or (number and not 0 < validation < 1):
+        raise DeclarationError(
+            f"sn.Task: `validation` ({validation!r}) must be a share of the training data between "
+            "0 and 1 (0.2), or a pair (x, y), or a Dataset: trials are measured on it."
+        )
+
+
+def check_splits(sizes: dict[str, int]) -> None:
+    """Whether there are examples to train on and to measure on.
+
+    Raises:
+        DeclarationError: there are none.
+    """
+    for name, size in sizes.items():
+        if size == 0:
+            raise DeclarationError(
+                f"sn.Task: no example is left for {name!r} ({sizes}). Pass more data, or another "
+                "share as `validation`."
+            )
+
+
+def check_has_split(name: str, splits: Collection[str]) -> None:
+    """Whether a task has data of that name.
+
+    Raises:
+        DeclarationError: it has none.
+    """
+    if name not in splits:
+        remedy = " Pass it: sn.Task(train, test=(x, y))." if name == "test" else ""
+        raise DeclarationError(
+            f"The task has no data for {name!r}; it has {', '.join(splits)}.{remedy}"
+        )
+
+
+def check_closed(choices: Collection[str]) -> None:
+    """Whether all arguments of a task have values.
+
+    Raises:
+        DeclarationError: there are choices left.
+    """
+    if choices:
+        raise DeclarationError(
+            f"sn.Task: the choices in {', '.join(choices)} are still open. Search over the task, "
+            "or pick values with task.with_arguments({...}); those of a trial are "
+            "trial.architecture.task."
         )
 
 
@@ -204,10 +261,11 @@ def check_outputs(outputs: Any, targets: Tensor, kind: str, classes: int | None)
     shape = tuple(outputs.shape)
     if kind == "classification":
         if outputs.ndim != targets.ndim + 1 or shape[1] != classes:
-            found = f"{shape[1]} outputs" if outputs.ndim == targets.ndim + 1 else f"outputs {shape}"
+            flat = outputs.ndim == targets.ndim + 1
+            found = f"{shape[1]} outputs" if flat else f"outputs {shape}"
             raise DeclarationError(
-                f"The model gives {found} for a batch of {len(targets)}, but the data has {classes} "
-                f"classes: the last layer must give ({len(targets)}, {classes}"
+                f"The model gives {found} for a batch of {len(targets)}, but the data has "
+                f"{classes} classes: the last layer must give ({len(targets)}, {classes}"
                 f"{''.join(f', {n}' for n in targets.shape[1:])}). Pass the number of classes to "
                 "the space."
             )

@@ -17,6 +17,8 @@ from symnas.errors import DeclarationError
 # A Dataset whose items take more than this stays on disk and is read in every epoch.
 MEMORY_LIMIT = 2 * 1024**3  # bytes
 
+Pair = tuple[Tensor, Tensor]
+
 _RELABEL = "Relabel with `y = numpy.unique(y, return_inverse=True)[1]`."
 
 
@@ -47,7 +49,7 @@ class Examples:
         """The same examples on a device."""
         return self if self.x.device == device else Examples(self.x.to(device), self.y.to(device))
 
-    def stream(self, indices: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def stream(self, indices: Sequence[Tensor], device: torch.device) -> Iterator[Pair]:
         """The examples `(x, y)` of each tensor of indices."""
         for index in indices:
             index = index.to(self.x.device)
@@ -83,17 +85,20 @@ class LazyExamples:
         """Itself: batches are moved one by one."""
         return self
 
-    def stream(self, indices: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def stream(self, indices: Sequence[Tensor], device: torch.device) -> Iterator[Pair]:
         """The examples `(x, y)` of each tensor of indices."""
         loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             self.dataset,
-            batch_sampler=[index.tolist() for index in indices],  # type: ignore[arg-type]
+            batch_sampler=[index.tolist() for index in indices],
             collate_fn=_collate,
             num_workers=self.loaders,
             pin_memory=device.type == "cuda",
         )
         for x, y in loader:
-            yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+            yield (
+                x.to(device, non_blocking=True),
+                y.to(device, self.targets.dtype, non_blocking=True),
+            )
 
     @cached_property
     def digest(self) -> str:
@@ -131,9 +136,11 @@ def examples_of(argument: str, data: Any, loaders: int = 0) -> AnyExamples:
         return _in_memory(argument, inputs_of(argument, data[0]), _targets_of(argument, data[1]))
     if isinstance(data, torch.utils.data.TensorDataset) and len(data.tensors) == 2:
         return examples_of(argument, data.tensors)
-    if isinstance(data, torch.utils.data.IterableDataset) or not (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    ) or isinstance(data, tuple | list | dict | str | torch.Tensor | np.ndarray):
+    if (
+        isinstance(data, torch.utils.data.IterableDataset)
+        or not (hasattr(data, "__getitem__") and hasattr(data, "__len__"))
+        or isinstance(data, tuple | list | dict | str | torch.Tensor | np.ndarray)
+    ):
         raise DeclarationError(
             f"sn.Task: `{argument}` ({type(data).__name__}) must be a pair (x, y) of arrays or "
             "tensors, or a torch Dataset with __len__ and __getitem__ (map-style)."
@@ -147,19 +154,37 @@ def inputs_of(argument: str, x: Any) -> Tensor:
     Raises:
         DeclarationError: they are of another type.
     """
-    x = _tensor(argument, x)
-    if x.dtype == torch.uint8:
+    inputs = _tensor(argument, x)
+    if inputs.dtype == torch.uint8:
         raise DeclarationError(
             f"sn.Task: the inputs of `{argument}` are uint8, which no layer takes. Scale images, "
             "`x.astype('float32') / 255`, or make token ids `x.astype('int64')`."
         )
-    if x.dtype.is_floating_point:
-        return x.float()
-    if x.dtype.is_complex:
+    if inputs.dtype.is_floating_point:
+        return inputs.float()
+    if inputs.dtype.is_complex:
         raise DeclarationError(
             f"sn.Task: the inputs of `{argument}` are complex. Stack real and imaginary parts."
         )
-    return x.long()
+    return inputs.long()
+
+
+def as_kind(examples: AnyExamples, kind: str) -> AnyExamples:
+    """The examples with targets of the type that a kind of task needs: labels or real numbers.
+
+    Raises:
+        DeclarationError: classification of real numbers.
+    """
+    if kind == "regression" and not examples.targets.dtype.is_floating_point:
+        if isinstance(examples, Examples):
+            return attrs.evolve(examples, y=examples.y.float())
+        return attrs.evolve(examples, targets=examples.targets.float())
+    if kind == "classification" and examples.targets.dtype.is_floating_point:
+        raise DeclarationError(
+            "sn.Task: the targets of `train` are class labels, but those of held-out data are real "
+            "numbers. Pass both as integers, `y.astype('int64')`."
+        )
+    return examples
 
 
 def _read(argument: str, dataset: Any, loaders: int) -> AnyExamples:
@@ -239,8 +264,8 @@ def _targets_of(argument: str, y: Any) -> Tensor:
         raise DeclarationError(
             f"sn.Task: the targets of `{argument}` are of type {y.dtype}, not numbers. {_RELABEL}"
         )
-    y = _tensor(argument, y)
-    return y.float() if y.dtype.is_floating_point else y.long()
+    targets = _tensor(argument, y)
+    return targets.float() if targets.dtype.is_floating_point else targets.long()
 
 
 def _is_array(value: Any) -> bool:

@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import inspect
+import json
 import textwrap
 from typing import Any
 
@@ -51,7 +52,11 @@ def describe(value: Any, depth: int = 0) -> Any:
     if inspect.isfunction(value):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         closure = {"closure": deeper(cells)} if cells else {}
-        return {"function": f"{value.__module__}:{value.__qualname__}", "source": _source(value), **closure}
+        return {
+            "function": f"{value.__module__}:{value.__qualname__}",
+            "source": _source(value),
+            **closure,
+        }
     if inspect.isclass(value) or inspect.isbuiltin(value):
         return f"{value.__module__}:{value.__qualname__}"
     if attrs.has(type(value)):
@@ -68,18 +73,40 @@ def _type_name(value: Any) -> str:
 
 
 def _source(function: Any) -> str:
+    # Several lambdas may share their lines, and those may not stand alone: the byte code has to do,
+    # as for what was typed into a prompt.
     try:
+        if function.__name__ == "<lambda>":
+            raise OSError
         text = textwrap.dedent(inspect.getsource(function))
         text = ast.unparse(ast.parse(text))
-    except (OSError, TypeError):  # typed into a prompt: the byte code has to do
+    except (OSError, TypeError, SyntaxError):
         code = function.__code__
         text = f"{code.co_code.hex()} {code.co_names} {code.co_varnames}"
         text += "".join(repr(c) for c in code.co_consts if not inspect.iscode(c))
-    except SyntaxError:  # a lambda within a call: its lines do not stand alone
-        pass
     return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
 
 
-def choices_in(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that hold a choice."""
-    return {name: value for name, value in arguments.items() if contains_choice(value)}
+def plain(value: Any) -> Any:
+    """A value of an architecture without PyGlove's containers."""
+    if isinstance(value, dict):
+        return {key: plain(child) for key, child in value.items()}
+    return [plain(child) for child in value] if isinstance(value, list) else value
+
+
+def short(value: Any) -> str:
+    """An argument in few words, for the repr of a task."""
+    if contains_choice(value):
+        return json.dumps(describe(value))
+    if isinstance(value, tuple):
+        return f"({', '.join(map(short, value))})"
+    return getattr(value, "__name__", None) or repr(value)
+
+
+def changes(arguments: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+    """`name=value` of each argument that is not its default."""
+    return [
+        f"{name}={short(value)}"
+        for name, value in arguments.items()
+        if contains_choice(value) or value != defaults[name]
+    ]

@@ -29,7 +29,7 @@ def top5_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 def balanced_accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean over the classes of the share of each that is found."""
     found, present = outputs.argmax(1).flatten(), targets.flatten()
-    classes = present.unique()
+    classes: Tensor = present.unique()  # type: ignore[no-untyped-call]
     return torch.stack([(found[present == c] == c).double().mean() for c in classes]).mean()
 
 
@@ -69,7 +69,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "regression": ("r2", "rmse", "mae"),
 }
 SMALLER_IS_BETTER = ("rmse", "mse", "mae", "loss")
-LOSSES: dict[str, dict[str, Metric]] = {
+LOSSES: dict[str, dict[str, Callable[..., Tensor]]] = {
     "classification": {"cross_entropy": functional.cross_entropy},
     "regression": {
         "mse": functional.mse_loss,
@@ -119,3 +119,21 @@ def measure(
         function = METRICS[kind][metric] if isinstance(metric, str) else metric
         result[metric_name(metric)] = float(function(outputs, targets)) if finite else math.nan
     return result
+
+
+def aligned(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs `(n, 1)` as `(n,)` where the targets are: or a difference would be `(n, n)`."""
+    return outputs.squeeze(-1) if outputs.ndim == targets.ndim + 1 else outputs
+
+
+def loss_of(
+    function: Any, kind: str, outputs: Any, targets: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """The loss of outputs, a scalar: a function's, a named one's, or (None) that of the kind."""
+    if callable(function):
+        made: Tensor = function(outputs, targets)
+        return made
+    known = LOSSES[kind][function or next(iter(LOSSES[kind]))]
+    if kind == "classification":
+        return known(outputs, targets, label_smoothing=label_smoothing)
+    return known(aligned(outputs, targets), targets)

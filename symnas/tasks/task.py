@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +18,14 @@ from symnas.language.choices import contains_choice
 from symnas.language.spec import build, is_spec
 from symnas.tasks import checks, training
 from symnas.tasks.batches import Batch, batches, check_input
-from symnas.tasks.examples import AnyExamples, examples_of, inputs_of
-from symnas.tasks.identity import describe
-from symnas.tasks.metrics import DEFAULTS, LOSSES, METRICS, check_metrics, measure
+from symnas.tasks.examples import examples_of, inputs_of
+from symnas.tasks.identity import changes, describe, plain
+from symnas.tasks.metrics import DEFAULTS, aligned, check_metrics, loss_of, measure, metric_name
+from symnas.tasks.preparation import prepared
 from symnas.tasks.seeding import derive, seeded
-from symnas.tasks.split import hold_out
+from symnas.tasks.split import Split, splits
 from symnas.tasks.trial import TrialContext
+from symnas.tasks.weights import save_weights
 
 # Where a training runs and what is kept aside does not change what a trial's metrics mean.
 _NO_IDENTITY = ("train", "validation", "test", "device", "loaders")
@@ -81,7 +82,7 @@ class Task:
     True
     """
 
-    train: AnyExamples
+    train: Any
     validation: Any = 0.2
     test_examples: Any = attrs.field(default=None, alias="test")
     kind: Any = attrs.field(default=None, kw_only=True)
@@ -110,34 +111,18 @@ class Task:
         checks.check_fixed(given)
         for name, value in given.items():
             checks.check_argument(name, value)
-        train = examples_of("train", self.train, self.loaders)
-        kind = checks.kind_of(self.kind, train.targets)
-        self._set("kind", kind)
-        checks.check_loss(self.loss_function, kind, self.label_smoothing)
-        metrics = DEFAULTS[kind] if self.metric_functions is None else self.metric_functions
-        self._set("metric_functions", checks_metrics(metrics, kind))
-        self._set("train", _as_kind(train, kind))
-        if kind == "classification":
-            self._set("classes", checks.classes_of("train", train.targets, self.classes))
-        for name, attribute in (("validation", "validation"), ("test", "test_examples")):
-            value = getattr(self, attribute)
-            if value is not None and not isinstance(value, int | float):
-                held_out = _as_kind(examples_of(name, value, self.loaders), kind)
-                checks.check_same_input(name, held_out, self.train)
-                if kind == "classification":
-                    checks.classes_of(name, held_out.targets, self.classes)
-                self._set(attribute, held_out)
-        share = self.validation
-        if share is None or (isinstance(share, int | float) and not 0 < share < 1):
-            raise DeclarationError(
-                f"sn.Task: `validation` ({share!r}) must be a share of the training data between "
-                "0 and 1 (0.2), or a pair (x, y), or a Dataset: trials are measured on it."
-            )
-        if not all(len(index) for _, index in self._splits.values()):
-            raise DeclarationError(
-                f"sn.Task: `validation` ({share!r}) leaves no example on one side, of "
-                f"{len(self.train)}. Pass more data, or another share."
-            )
+        data = prepared(
+            self.train, self.validation, self.test_examples, self.kind, self.classes, self.loaders
+        )
+        checks.check_loss(self.loss_function, data.kind, self.label_smoothing)
+        metrics = DEFAULTS[data.kind] if self.metric_functions is None else self.metric_functions
+        self._set("metric_functions", check_metrics(metrics, data.kind))
+        self._set("train", data.train)
+        self._set("validation", data.validation)
+        self._set("test_examples", data.test)
+        self._set("kind", data.kind)
+        self._set("classes", data.classes)
+        checks.check_splits({name: len(index) for name, (_, index) in self._splits.items()})
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -148,34 +133,22 @@ class Task:
         return {f.alias: getattr(self, f.name) for f in fields}
 
     @cached_property
-    def _splits(self) -> dict[str, training.Split]:
-        everything = torch.arange(len(self.train))
-        if isinstance(self.validation, float):
-            flat = self.kind == "classification" and self.train.targets.ndim == 1
-            labels = self.train.targets if flat else None
-            kept, held = hold_out(len(self.train), self.validation, self.seed, labels)
-            splits = {"train": (self.train, kept), "validation": (self.train, held)}
-        else:
-            held_out = self.validation
-            splits = {
-                "train": (self.train, everything),
-                "validation": (held_out, torch.arange(len(held_out))),
-            }
-        if self.test_examples is not None:
-            splits["test"] = (self.test_examples, torch.arange(len(self.test_examples)))
-        return splits
+    def _splits(self) -> dict[str, Split]:
+        return splits(self.train, self.validation, self.test_examples, self.kind, self.seed)
 
     # What a search asks for.
 
     @property
     def input(self) -> tuple[int, ...]:
         """Shape of one example."""
-        return self.train.input
+        shape: tuple[int, ...] = self.train.input
+        return shape
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments that hold a choice, by name."""
-        return {k: v for k, v in self._given().items() if k not in _NO_IDENTITY and contains_choice(v)}
+        given = self._given().items()
+        return {k: v for k, v in given if k not in _NO_IDENTITY and contains_choice(v)}
 
     def with_arguments(self, values: dict[str, Any]) -> Task:
         """The same task with arguments replaced: those of `values`.
@@ -194,7 +167,7 @@ class Task:
                 raise DeclarationError(
                     f"sn.Task has no argument `{name}`. It has {', '.join(known)}."
                 )
-        made = {k: build(v) if is_spec(v) else _plain(v) for k, v in values.items()}
+        made = {k: build(v) if is_spec(v) else plain(v) for k, v in values.items()}
         return attrs.evolve(self, **made)
 
     def describe(self) -> dict[str, Any]:
@@ -203,11 +176,11 @@ class Task:
         Left out is what changes no trial's metrics: the device and the test data.
         """
         recipe = {k: describe(v) for k, v in self._given().items() if k not in _NO_IDENTITY}
-        given = isinstance(self.validation, float)
+        share = isinstance(self.validation, float)
         data = {
             "train": self.train.digest,
-            "validation": self.validation if given else self.validation.digest,
-            "examples": {name: len(index) for name, (_, index) in self._splits.items() if name != "test"},
+            "validation": self.validation if share else self.validation.digest,
+            "examples": {name: len(self._splits[name][1]) for name in ("train", "validation")},
             "input": list(self.input),
         }
         return {"data": data, **recipe}
@@ -232,15 +205,9 @@ class Task:
         trial = TrialContext() if trial is None else trial
         chosen = {k: v for k, v in dict(architecture.task).items() if k in self.arguments}
         task = self.with_arguments(chosen) if chosen else self
-        if task.arguments:
-            raise DeclarationError(
-                f"sn.Task: the choices in {', '.join(task.arguments)} are still open, and the "
-                "architecture has no values for them. Search over the task, or pick values with "
-                "task.with_arguments({...})."
-            )
+        checks.check_closed(task.arguments)
         check_input(architecture.input, self.input)
         device = task._device(trial.device)
-        keep = task.keep_weights == "best" or task.patience is not None
         with seeded(derive(trial.seed, "training"), device):
             torch.manual_seed(derive(trial.seed, "weights"))
             model = architecture.build()
@@ -250,26 +217,18 @@ class Task:
                     "torch.nn.Module to be trained. Pass a function as the task instead."
                 )
             torch.manual_seed(derive(trial.seed, "training"))
-            trained = training.train(
-                task,
+            trained = task._train(
                 model,
-                task._splits["train"],
-                task._splits["validation"],
+                (task._splits["train"], task._splits["validation"]),
                 epochs=task.epochs if trial.budget is None else max(1, round(trial.budget)),
-                generator=torch.Generator().manual_seed(derive(trial.seed, "order")),
+                seed=trial.seed,
                 device=device,
-                keep_best=keep,
                 input=architecture.input,
                 report=lambda epoch, metrics: trial.report(epoch, metrics[task._first]),
             )
         if task.keep_weights and trial.path is not None and math.isfinite(trained.train_loss):
             save_weights(model, Path(trial.path) / "weights.pt")
-        return {
-            **trained.metrics,
-            "epochs": trained.epochs,
-            "train_loss": trained.train_loss,
-            "train_seconds": trained.train_seconds,
-        }
+        return trained.summary()
 
     @property
     def _first(self) -> str:
@@ -291,6 +250,7 @@ class Task:
         seed: int = 0,
         *,
         include_validation: bool = False,
+        input: tuple[int, ...] | None = None,
         device: str | None = None,
         progress: Callable[[int, dict[str, float]], Any] | None = None,
     ) -> dict[str, float]:
@@ -302,16 +262,18 @@ class Task:
             seed: of shuffling, augmentation and dropout.
             include_validation: train on the validation data too; nothing is measured then but the
                 training loss, and `patience` is idle.
+            input: resize images to this shape (`architecture.input`), where resolution is chosen.
             device: instead of the task's.
             progress: `progress(epoch, metrics)` after each epoch.
 
         Returns:
             As `evaluate`.
         """
-        self._need_values()
+        checks.check_closed(self.arguments)
+        checks.check_argument("epochs", self.epochs if epochs is None else epochs)
         at = torch.device(device) if device else self._device()
-        data: training.Split = self._splits["train"]
-        held_out: training.Split | None = self._splits["validation"]
+        data: Split = self._splits["train"]
+        held_out: Split | None = self._splits["validation"]
         if include_validation:
             if not isinstance(self.validation, float):
                 raise DeclarationError(
@@ -320,115 +282,110 @@ class Task:
                 )
             data, held_out = (self.train, torch.arange(len(self.train))), None
         with seeded(derive(seed, "training"), at):
-            trained = training.train(
-                self,
+            trained = self._train(
                 model,
-                data,
-                held_out,
+                (data, held_out),
                 epochs=self.epochs if epochs is None else epochs,
-                generator=torch.Generator().manual_seed(derive(seed, "order")),
+                seed=seed,
                 device=at,
-                keep_best=self.keep_weights == "best" or self.patience is not None,
+                input=input,
                 report=progress,
             )
-        return {
-            **trained.metrics,
-            "epochs": trained.epochs,
-            "train_loss": trained.train_loss,
-            "train_seconds": trained.train_seconds,
-        }
+        return trained.summary()
 
-    def test(self, model: nn.Module, split: str = "test") -> dict[str, float]:
+    def _train(
+        self, model: nn.Module, parts: tuple[Split, Split | None], *, seed: int, **arguments: Any
+    ) -> training.Trained:
+        return training.train(
+            self,
+            model,
+            *parts,
+            generator=torch.Generator().manual_seed(derive(seed, "order")),
+            keep_best=self.keep_weights == "best" or self.patience is not None,
+            **arguments,
+        )
+
+    def test(
+        self, model: nn.Module, split: str = "test", *, input: tuple[int, ...] | None = None
+    ) -> dict[str, float]:
         """The metrics of a trained model on the test data (or another split).
+
+        `input` is as for `fit`.
 
         Raises:
             DeclarationError: the task has no test data.
         """
-        examples, index = self._split(split)
+        checks.check_has_split(split, self._splits)
+        checks.check_closed({"loss"} & self.arguments.keys())
+        examples, index = self._splits[split]
         with training.evaluation_mode(model):
-            return training.measure_split(self, model, (examples, index), _device_of(model))
+            at = training.device_of(model)
+            return training.measure_split(self, model, (examples, index), at, input)
 
-    def predict(self, model: nn.Module, x: Any) -> Tensor:
-        """Class labels `(n, ...)`, or the predicted numbers of a regression, for inputs `(n, ...)`."""
+    def predict(self, model: nn.Module, x: Any, *, input: tuple[int, ...] | None = None) -> Tensor:
+        """Class labels `(n, ...)`, or the numbers of a regression, for inputs `(n, ...)`."""
         examples = examples_of("x", (inputs_of("x", x), torch.zeros(len(x))))
         split = (examples, torch.arange(len(examples)))
         with training.evaluation_mode(model):
-            found, _ = training.outputs_of_split(self, model, split, _device_of(model))
+            at = training.device_of(model)
+            found, _ = training.outputs_of_split(self, model, split, at, input)
         if self.kind == "classification":
             return found.argmax(1)
         return found.squeeze(-1) if self.train.targets.ndim == 1 and found.ndim == 2 else found
 
     def batches(
-        self, split: str = "train", seed: int | None = None, *, device: Any = None
+        self,
+        split: str = "train",
+        seed: int | None = None,
+        *,
+        input: tuple[int, ...] | None = None,
+        device: Any = None,
     ) -> Iterator[Batch]:
         """The examples of a split ("train", "validation" or "test"), once each, in batches.
 
         Args:
             split: which examples.
             seed: shuffles, and augments those to train on; None gives them in order as they are.
+            input: as for `fit`.
             device: where the batches shall be; None: where the task would train.
         """
-        self._need_values()
-        examples, index = self._split(split)
+        checks.check_closed(self.arguments)
+        checks.check_has_split(split, self._splits)
+        examples, index = self._splits[split]
+        order = None if seed is None else torch.Generator().manual_seed(derive(seed, "order"))
         return batches(
             examples,
             index,
             size=self.batch_size,
             device=self._device(device),
-            generator=None if seed is None else torch.Generator().manual_seed(derive(seed, "order")),
+            generator=order,
             augment=self.augment if split == "train" else None,
+            input=input,
         )
 
     def outputs(self, model: nn.Module, batch: Batch) -> Any:
         """The model's outputs for a batch, in the task's precision."""
-        return training.forward(model, batch.x, self.precision)
+        precision = self.precision if isinstance(self.precision, str) else "auto"
+        return training.forward(model, batch.x, precision)
 
     def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar with gradient."""
-        return self._loss(outputs, batch.y, self.label_smoothing)
+        return loss_of(self.loss_function, self.kind, outputs, batch.y, self.label_smoothing)
 
-    def _loss(self, outputs: Any, targets: Tensor, label_smoothing: float) -> Tensor:
-        function = self.loss_function
-        if callable(function):
-            made: Tensor = function(outputs, targets)
-            return made
-        known = LOSSES[self.kind]
-        function = known[function or next(iter(known))]
-        if self.kind == "classification":
-            return function(outputs, targets, label_smoothing=label_smoothing)  # type: ignore[call-arg, no-any-return]
-        return function(_aligned(outputs, targets), targets)  # type: ignore[no-any-return]
-
+    @torch.no_grad()
     def metrics(self, outputs: Tensor, batch: Batch) -> dict[str, float]:
         """The metrics and the loss (without label smoothing) of outputs for a batch."""
-        found = _aligned(outputs, batch.y) if self.kind == "regression" else outputs
-        loss = float(self._loss(outputs, batch.y, 0.0))
+        found = aligned(outputs, batch.y) if self.kind == "regression" else outputs
+        loss = float(loss_of(self.loss_function, self.kind, outputs, batch.y))
         return {**measure(self.metric_functions, self.kind, found, batch.y), "loss": loss}
-
-    def _split(self, name: str) -> training.Split:
-        if name not in self._splits:
-            remedy = "Pass it: sn.Task(train, test=(x, y))." if name == "test" else ""
-            raise DeclarationError(
-                f"The task has no data for {name!r}; it has {', '.join(self._splits)}. {remedy}"
-            )
-        return self._splits[name]
-
-    def _need_values(self) -> None:
-        if self.arguments:
-            raise DeclarationError(
-                f"sn.Task: the choices in {', '.join(self.arguments)} are still open. Pick values "
-                "with task.with_arguments({...}); those of a trial are trial.architecture.task."
-            )
 
     def __repr__(self) -> str:
         sizes = " + ".join(str(len(index)) for _, index in self._splits.values())
         goal = f"{self.classes} classes" if self.kind == "classification" else "regression"
-        hidden = (*_NO_IDENTITY[:3], "kind", "classes")
-        changed = []
-        for field in attrs.fields(type(self)):
-            value = getattr(self, field.name)
-            default = DEFAULTS[self.kind] if field.alias == "metrics" else field.default
-            if field.alias not in hidden and (contains_choice(value) or value != default):
-                changed.append(f"{field.alias}={_short(value)}")
+        hidden = ("train", "validation", "test", "kind", "classes")
+        shown = {k: v for k, v in self._given().items() if k not in hidden}
+        defaults = {f.alias: f.default for f in attrs.fields(type(self))}
+        changed = changes(shown, {**defaults, "metrics": DEFAULTS[self.kind]})
         return f"Task({', '.join([f'{sizes} x {self.input}', goal, *changed])})"
 
     def __eq__(self, other: object) -> bool:
@@ -440,12 +397,3 @@ class Task:
     @cached_property
     def _identity(self) -> str:
         return json.dumps(self.describe(), sort_keys=True)
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Writes a model's `state_dict` at once or not at all; read it with `weights_only=True`."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)

@@ -16,15 +16,13 @@ from torch import Tensor, nn
 from symnas.errors import DeclarationError
 from symnas.tasks.batches import Batch, batch_count, batches
 from symnas.tasks.checks import check_outputs
-from symnas.tasks.examples import AnyExamples
 from symnas.tasks.metrics import SMALLER_IS_BETTER, metric_name
 from symnas.tasks.optimizers import make_optimizer
 from symnas.tasks.schedule import factor
+from symnas.tasks.split import Split
 
 if TYPE_CHECKING:
     from symnas.tasks.task import Task
-
-Split = tuple[AnyExamples, Tensor]
 
 
 @attrs.frozen
@@ -36,6 +34,15 @@ class Trained:
     train_loss: float
     train_seconds: float
     history: tuple[dict[str, float], ...]
+
+    def summary(self) -> dict[str, float]:
+        """What a trial returns."""
+        return {
+            **self.metrics,
+            "epochs": self.epochs,
+            "train_loss": self.train_loss,
+            "train_seconds": self.train_seconds,
+        }
 
 
 def train(
@@ -133,7 +140,7 @@ class _Optimizer:
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * share
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         self.taken += 1
 
@@ -185,11 +192,11 @@ def prepare(
             check_outputs(outputs, batch.y, task.kind, task.classes)
         if batch.x.ndim != 4 or not any(p.ndim == 4 for p in model.parameters()):
             return False
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
             task.outputs(model, next(_formatted([batch], True)))
         except RuntimeError:
-            model.to(memory_format=torch.contiguous_format)
+            model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
             return False
     return True
 
@@ -218,7 +225,8 @@ def outputs_of_split(
 ) -> tuple[Tensor, Tensor]:
     """Outputs and targets of all examples of a split, in order; leaves the model in eval mode."""
     model.eval()
-    size = 4 * task.batch_size  # no gradients are kept
+    # No gradients are kept, so more fit. (Measuring works while the batch size is still open.)
+    size = 4 * (task.batch_size if isinstance(task.batch_size, int) else 64)
     found = [
         (task.outputs(model, batch), batch.y)
         for batch in _formatted(
@@ -262,3 +270,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device that a model's parameters are on."""
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+from torch import nn
+
+from symnas.tasks.weights import save_weights
 
 
 def _ignore(step: int, value: float) -> None:
@@ -24,8 +27,7 @@ class TrialContext:
         path: a folder of the trial's own for files, or None where nothing may be written.
         report: `report(step, value)` tells an intermediate result.
 
-    >>> import symnas as sn
-    >>> sn.tasks.TrialContext(seed=3, budget=2).seed
+    >>> TrialContext(seed=3, budget=2).seed
     3
     """
 
@@ -33,7 +35,10 @@ class TrialContext:
     seed: int = 0
     budget: float | None = None
     device: str | None = None
-    path: Path | None = attrs.field(
-        default=None, converter=attrs.converters.optional(Path)
-    )
+    path: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     report: Callable[[int, float], None] = _ignore
+
+    def save(self, model: nn.Module) -> None:
+        """Keeps the weights of `model` as `weights.pt` in the trial's folder, if it has one."""
+        if self.path is not None:
+            save_weights(model, self.path / "weights.pt")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from symnas.searching.evaluation import Assignment, Evaluator, Outcome
 
 if TYPE_CHECKING:
-    from symnas.architecture import Architecture
+    from symnas.architecture.architecture import Architecture
 
 
 class Inline:

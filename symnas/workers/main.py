@@ -10,7 +10,11 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from symnas.searching.evaluation import Evaluator
+    from symnas.searchspace.space import Space
 
 
 def main() -> None:
@@ -28,26 +32,24 @@ def main() -> None:
 def _serve(connection: Connection) -> None:
     setup = connection.recv()
     try:
-        evaluate = _evaluator(setup)
+        evaluate, space = _prepare(setup)
     except BaseException as error:
         from symnas.searching.evaluation import reason_of
 
         connection.send(("broken", reason_of(error)))
         return
     connection.send(("ready", None))
-    from symnas.architecture import Architecture
-
     while True:
-        assignment, text = connection.recv()
+        assignment, row = connection.recv()
         outcome = evaluate(
             assignment,
-            lambda text=text: Architecture.from_json(text),
+            lambda row=row: space.decode(row),
             lambda step, value: connection.send(("report", (step, value))),
         )
         connection.send(("done", outcome))
 
 
-def _evaluator(setup: dict[str, Any]) -> Any:
+def _prepare(setup: dict[str, Any]) -> tuple[Evaluator, Space]:
     sys.path[:] = setup["path"]
     if setup["pythonpath"] is None:
         os.environ.pop("PYTHONPATH", None)
@@ -61,7 +63,7 @@ def _evaluator(setup: dict[str, Any]) -> Any:
     torch.set_num_threads(setup["threads"])
     payload = pickle.loads(setup["payload"])  # from our own parent, never from a file
     payload.register()
-    return Evaluator(payload.task, payload.metrics, setup["device"])
+    return Evaluator(payload.task, payload.metrics, setup["device"]), payload.space
 
 
 def _die_with(parent: int) -> None:

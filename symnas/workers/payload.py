@@ -1,4 +1,4 @@
-"""What a worker process needs beforehand: the task, and the callables of the program.
+"""What a worker process needs beforehand: the task, the space, and the callables it names.
 
 It goes through cloudpickle, from this process to its own children only, because a task may be a
 local function or live in `__main__`, which workers never import again. Nothing of it is stored.
@@ -17,13 +17,15 @@ import pyglove as pg
 from symnas.errors import SymnasError
 from symnas.language import registry
 from symnas.language.spec import is_spec
+from symnas.searchspace.space import Space
 
 
 @attrs.frozen
 class Payload:
-    """Unpickled in a worker: the task, its metrics, and callables that programs name."""
+    """Unpickled in a worker: the task, its metrics, the space, and callables that it names."""
 
     task: Any
+    space: Space
     metrics: tuple[str, ...]
     callables: tuple[Callable[..., Any], ...]
 
@@ -33,20 +35,20 @@ class Payload:
             registry.register(target)
 
 
-def pack(task: Any, metrics: tuple[str, ...], program: Any) -> bytes:
+def pack(task: Any, metrics: tuple[str, ...], space: Space) -> bytes:
     """The payload as bytes for a worker process.
 
     Raises:
-        SymnasError: the task cannot be sent to another process.
+        SymnasError: the task or the space cannot be sent to another process.
     """
-    payload = Payload(task, metrics, tuple(callables_of(program)))
+    payload = Payload(task, space, metrics, tuple(callables_of(space.program)))
     try:
         return cloudpickle.dumps(payload)
     except Exception as error:
         raise SymnasError(
-            f"`task` cannot be sent to worker processes: {type(error).__name__}: {error}. "
-            "It may not hold open files, locks, connections or running threads: open them inside "
-            "the task, or evaluate in this process with workers=1."
+            f"The task and space cannot be sent to worker processes: {type(error).__name__}: {error}. "
+            "They may not hold open files, locks, connections or running threads: open them "
+            "inside the task, or evaluate in this process with workers=1."
         ) from error
 
 

@@ -15,7 +15,10 @@ from symnas.workers.process import WorkerProcess
 from symnas.workers.settings import Workers
 
 if TYPE_CHECKING:
-    from symnas.architecture import Architecture
+    from symnas.architecture.architecture import Architecture
+    from symnas.searchspace.space import Space
+
+Row = tuple[int, ...]
 
 _LOOK_SECONDS = 1.0  # how often a silent worker is looked at
 _MEMORY_SECONDS = 0.1
@@ -28,11 +31,11 @@ class Pool:
         workers: how many, and their limits.
         task: the task, sent to each worker once.
         metrics: names that the task must measure.
-        program: the program of the space, whose callables the workers must know.
+        space: what the rows of trials stand for.
         device: where tasks train; by default the GPUs in turn, or the CPU.
 
     Raises:
-        SymnasError: the task cannot be sent to another process.
+        SymnasError: the task or the space cannot be sent to another process.
     """
 
     def __init__(
@@ -40,21 +43,22 @@ class Pool:
         workers: Workers,
         task: Any,
         metrics: tuple[str, ...],
-        program: Any,
+        space: Space,
         device: str | None = None,
     ) -> None:
         self._settings = workers
-        self._payload = pack(task, metrics, program)
+        self._payload = pack(task, metrics, space)
         self._device = device
         self._threads = workers.threads_each
         self._processes: list[WorkerProcess | None] = [None] * workers.n
-        self._waiting: deque[tuple[Assignment, str]] = deque()
-        self._sent: dict[int, str] = {}  # number of a running trial -> its architecture
+        self._waiting: deque[tuple[Assignment, Row]] = deque()
+        self._sent: dict[int, Row] = {}  # number of a running trial -> its row
         self._failures: dict[int, int] = {}
 
     def submit(self, assignment: Assignment, architecture: Architecture) -> None:
         """Takes a trial to be evaluated as soon as a worker is free."""
-        self._waiting.append((assignment, architecture.to_json()))
+        assert architecture.row is not None
+        self._waiting.append((assignment, architecture.row))
         self._assign()
 
     def collect(self) -> list[tuple[int, Outcome]]:
@@ -85,9 +89,9 @@ class Pool:
                 self._processes[index] = self._start(index)
                 starting += 1
             elif process and process.idle and self._waiting:
-                assignment, architecture = self._waiting.popleft()
-                self._sent[assignment.number] = architecture
-                process.assign(assignment, architecture)
+                assignment, row = self._waiting.popleft()
+                self._sent[assignment.number] = row
+                process.assign(assignment, row)
 
     def _start(self, index: int) -> WorkerProcess:
         setup = {
@@ -149,12 +153,12 @@ class Pool:
         assignment = process.assignment
         assert assignment is not None
         process.assignment = None
-        architecture = self._sent.pop(assignment.number)
+        row = self._sent.pop(assignment.number)
         if outcome.reason is not None:
             failures = self._failures.pop(assignment.number, 0) + 1
             if failures <= self._settings.retries:
                 self._failures[assignment.number] = failures
-                self._waiting.appendleft((assignment, architecture))
+                self._waiting.appendleft((assignment, row))
                 return []
         self._failures.pop(assignment.number, None)
         return [(assignment.number, attrs.evolve(outcome, reports=tuple(process.reports)))]

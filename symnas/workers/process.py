@@ -56,12 +56,12 @@ class WorkerProcess:
         """Whether it waits for a trial."""
         return self.ready and self.assignment is None
 
-    def assign(self, assignment: Assignment, architecture: str) -> None:
+    def assign(self, assignment: Assignment, row: tuple[int, ...]) -> None:
         """Gives it a trial."""
         self.assignment, self.reports = assignment, []
         self.since, self.began = time.monotonic(), time.time()
         with contextlib.suppress(OSError):
-            self.connection.send((assignment, architecture))
+            self.connection.send((assignment, row))
 
     def seconds(self) -> float:
         """How long its trial has been running."""

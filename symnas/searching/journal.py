@@ -15,7 +15,7 @@ from symnas.studies.store import SearchRow, Store
 from symnas.studies.text import dumps, loads
 
 if TYPE_CHECKING:
-    from symnas.architecture import Architecture
+    from symnas.architecture.architecture import Architecture
 
 Costs = Callable[[NDArray[np.int32]], dict[str, float]]
 Scores = Callable[[Mapping[str, float], Mapping[str, float]], list[float]]

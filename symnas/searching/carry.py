@@ -13,11 +13,10 @@ from symnas.architecture.architecture import Architecture
 from symnas.errors import SymnasError
 from symnas.searching.evaluation import Assignment, trial_seed
 from symnas.searchspace.decision import FLOAT_LEVELS, Decision, rescale
-from symnas.studies.journal import Entry, proposal, reuse
+from symnas.searching.journal import Entry, proposal, reuse
 from symnas.studies.record import decision_of
 from symnas.studies.store import SearchRow, Store
 from symnas.studies.text import loads
-from symnas.studies.trial import choices_of
 
 if TYPE_CHECKING:
     from symnas.searching.setting import Setting
@@ -73,8 +72,8 @@ def _find(
 ) -> tuple[Row | None, bool]:
     """The row in the new space, and whether it is the same architecture there."""
     space = setting.space
-    chosen = choices_of(loads(row["row"]), decisions)
-    mapped = [_value(decision, chosen.get(decision.id)) for decision in space.decisions]
+    chosen = {d.id: (d, value) for d, value in zip(decisions, loads(row["row"]), strict=True)}
+    mapped = [_value(decision, *chosen.get(decision.id, (decision, -1))) for decision in space.decisions]
     by_choices = None
     if None not in mapped and space.is_row(mapped):
         by_choices = np.array(mapped, dtype=np.int32)
@@ -86,17 +85,20 @@ def _find(
         return by_choices, False
 
 
-def _value(decision: Decision, label: str | None) -> int | None:
-    if label is None:
+def _value(decision: Decision, was: Decision, value: int) -> int | None:
+    """The value of a column of the new space for one of the old; None if there is none."""
+    if value < 0:
         return -1
+    if (decision.kind == "float") != (was.kind == "float"):
+        return None
     if decision.kind != "float":
+        label = was.labels[value]
         return decision.labels.index(label) if label in decision.labels else None
     low, high = decision.candidates
-    try:
-        share = rescale(float(label), low, high, decision.scale)
-    except ValueError:
+    number = was.number(value)
+    if not low <= number <= high:
         return None
-    return round(share * (FLOAT_LEVELS - 1)) if 0.0 <= share <= 1.0 else None
+    return round(rescale(number, low, high, decision.scale) * (FLOAT_LEVELS - 1))
 
 
 def _values(

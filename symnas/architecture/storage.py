@@ -1,0 +1,204 @@
+"""Programs as JSON: plain data that names registered callables, and nothing that could run.
+
+Each value has one form:
+
+    None, bool, int, float, str     themselves (floats that JSON lacks: {"float": "nan"})
+    list                            [...]
+    dict                            {"dict": {...}}
+    tuple of plain values           {"tuple": [...]}
+    torch dtype                     {"dtype": "float32"}
+    registered callable             {"callable": "torch.nn:ReLU"}
+    spec                            {"call": "torch.nn:Linear", "args": [...], "kwargs": {...}}
+
+Reading makes specs of callables that this process has registered; it imports and calls nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+import pyglove as pg
+import torch
+
+from symnas.errors import DeclarationError, StorageError
+from symnas.language import registry
+from symnas.language.spec import Spec, call_of, make_spec
+
+VERSION = 1
+MAX_DEPTH = 200
+MAX_CHARACTERS = 64_000_000
+
+_DTYPES = {
+    str(value).removeprefix("torch."): value
+    for value in vars(torch).values()
+    if isinstance(value, torch.dtype)
+}
+
+
+def dump(value: Any, defaults: bool = False) -> Any:
+    """A part of a program as JSON-able data; with `defaults`, default arguments are written out.
+
+    Raises:
+        StorageError: the part cannot be stored.
+
+    >>> import symnas as sn
+    >>> dump(sn.nn.Linear(4, 2))
+    {'call': 'torch.nn:Linear', 'args': [], 'kwargs': {'in_features': 4, 'out_features': 2}}
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, Spec):
+        target, args, kwargs = call_of(value, defaults)
+        return {
+            "call": registry.qualified_name(target),
+            "args": [dump(v, defaults) for v in args],
+            "kwargs": {k: dump(v, defaults) for k, v in kwargs.items()},
+        }
+    if isinstance(value, dict):
+        return {"dict": {str(k): dump(v, defaults) for k, v in value.items()}}
+    if isinstance(value, list):
+        return [dump(v, defaults) for v in value]
+    if isinstance(value, tuple):
+        return {"tuple": [dump(v, defaults) for v in value]}
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, pg.Object):
+        # PyGlove's own objects are written for keys and for people; they are not read back.
+        fields = {str(k): dump(v, defaults) for k, v in value.sym_init_args.items()}
+        return {"object": registry.qualified_name(type(value)), "fields": fields}
+    if callable(value):
+        try:
+            return {"callable": registry.name_of(value)}
+        except DeclarationError as error:
+            raise StorageError(str(error)) from None
+    raise StorageError(
+        f"A value of type {type(value).__name__} ({value!r:.60}) cannot be stored in a program."
+    )
+
+
+def load(data: Any, depth: int = 0) -> Any:
+    """The part of a program that `dump` wrote.
+
+    Raises:
+        StorageError: the data is malformed, or names a callable that is not known here.
+    """
+    if depth > MAX_DEPTH:
+        raise StorageError(f"The program is nested more than {MAX_DEPTH} deep.")
+    if data is None or isinstance(data, bool | int | float | str):
+        return data
+    if isinstance(data, list):
+        return [load(item, depth + 1) for item in data]
+    if not isinstance(data, dict):
+        raise StorageError(f"A program cannot hold a {type(data).__name__}.")
+    match data:
+        case {"call": str(name), "args": list(args), "kwargs": dict(kwargs)} if len(data) == 3:
+            target = registry.lookup(name)
+            values = tuple(load(item, depth + 1) for item in args)
+            named = {_text(k): load(item, depth + 1) for k, item in kwargs.items()}
+            try:
+                return make_spec(target, values, named)
+            except (TypeError, KeyError, ValueError) as error:
+                raise StorageError(f"`{name}` does not take these arguments: {error}") from None
+        case {"dict": dict(items)} if len(data) == 1:
+            return {_text(k): load(item, depth + 1) for k, item in items.items()}
+        case {"tuple": list(items)} if len(data) == 1:
+            return tuple(load(item, depth + 1) for item in items)
+        case {"dtype": str(name)} if len(data) == 1 and name in _DTYPES:
+            return _DTYPES[name]
+        case {"float": "nan" | "inf" | "-inf" as text} if len(data) == 1:
+            return float(text)
+        case {"callable": str(name)} if len(data) == 1:
+            return registry.lookup(name)
+        case {"object": str(name)}:
+            raise StorageError(f"`{name}` is a PyGlove object of its own; only specs are read back.")
+    raise StorageError(f"Not a part of a program: an object with the keys {sorted(map(str, data))}.")
+
+
+def to_text(program: Any, task: dict[str, Any], input: tuple[int, ...] | None) -> str:  # noqa: A002
+    """An architecture as text."""
+    return joined_text(compact(dump(program)), compact(dump(task)), input)
+
+
+def joined_text(program: str, task: str, input: tuple[int, ...] | None) -> str:  # noqa: A002
+    """An architecture as text, from the texts of its program and task."""
+    shape = compact(input)
+    return (
+        f'{{"input":{shape},"program":{program},"symnas_architecture":{VERSION},"task":{task}}}'
+    )
+
+
+def compact(data: Any) -> str:
+    """What `dump` made as JSON: without spaces, keys in order, so that equal data is equal text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def from_text(text: str) -> tuple[Any, dict[str, Any], tuple[int, ...] | None]:
+    """Program, task values and input of an architecture that `to_text` wrote.
+
+    Raises:
+        StorageError: it is not such a text, or names a callable that is not known here.
+    """
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        raise StorageError(f"`text` must be a string of at most {MAX_CHARACTERS} characters.")
+    try:
+        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise StorageError(f"The program is nested more than {MAX_DEPTH} deep.") from None
+    except json.JSONDecodeError as error:
+        raise StorageError(f"Not an architecture: {error}.") from None
+    if not isinstance(record, dict) or set(record) != {
+        "symnas_architecture", "program", "task", "input",
+    }:
+        raise StorageError("Not an architecture: it needs a version, a program, a task, an input.")
+    if record["symnas_architecture"] != VERSION:
+        raise StorageError(
+            f"The architecture is of version {record['symnas_architecture']!r}; this symnas reads "
+            f"version {VERSION}."
+        )
+    task = load(record["task"])
+    shape = record["input"]
+    if not isinstance(task, dict):
+        raise StorageError("The task of an architecture must be a dict.")
+    if shape is not None and not (
+        isinstance(shape, list) and all(isinstance(n, int) and n > 0 for n in shape)
+    ):
+        raise StorageError(f"The input of an architecture ({shape!r}) must be a list of sizes.")
+    return load(record["program"]), task, None if shape is None else tuple(shape)
+
+
+def content_key(
+    program: Any, task: dict[str, Any], input: tuple[int, ...] | None  # noqa: A002
+) -> str:
+    """32 hex digits, equal for equal programs, task values and input in every process.
+
+    Arguments that have their default value count as if they were given.
+    """
+    return joined_key(compact(dump(program, defaults=True)), compact(dump(task)), input)
+
+
+def joined_key(program: str, task: str, input: tuple[int, ...] | None) -> str:  # noqa: A002
+    """The content key, from the texts of the program (defaults written out) and the task."""
+    text = f"[{program},{task},{compact(input)}]"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _text(key: Any) -> str:
+    if not isinstance(key, str):
+        raise StorageError(f"The key {key!r} must be a string.")
+    return key
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise StorageError("A key stands twice in one object.")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise StorageError(f"{name} is not JSON; floats are written as {{'float': ...}}.")

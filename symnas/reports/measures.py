@@ -1,0 +1,189 @@
+"""What a study has numbers of: objectives, other metrics, costs; with units and limits."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from symnas.studies.study import Study
+    from symnas.studies.trial import Trial
+
+Numbers = NDArray[np.float64]
+
+_LIMIT = re.compile(
+    r"(?P<name>.+?)\s*(?P<relation><=|>=|<|>)\s*(?P<value>[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
+    r"(?:\s+(?P<unit>\S.*))?"
+)
+
+
+@attrs.frozen
+class Limit:
+    """A constraint `name relation value`, as a study records it.
+
+    >>> Limit.parse("latency <= 2.0 ms")
+    Limit(name='latency', relation='<=', value=2.0, unit='ms')
+    >>> Limit.parse("<lambda> in the user's script") is None
+    True
+    """
+
+    name: str
+    relation: str
+    value: float
+    unit: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Limit | None:
+        """The limit that a recorded text says; None where it is another kind of constraint."""
+        match = _LIMIT.fullmatch(text.strip())
+        if match is None:
+            return None
+        return cls(match["name"], match["relation"], float(match["value"]), match["unit"])
+
+
+@attrs.frozen
+class Measure:
+    """One number that trials have.
+
+    Attributes:
+        name: of the metric or cost; "reward" for what the algorithm was told.
+        source: "metrics", "costs" or "scores": where a trial holds it.
+        unit: "ms", or None if it is not known.
+        direction: "maximize" or "minimize"; None where neither is better, as for a plain metric.
+        objective: whether the search improves it.
+        limits: the constraints on it.
+        key: the name within the source, where another measure has the same one.
+    """
+
+    name: str
+    source: str
+    unit: str | None = None
+    direction: str | None = None
+    objective: bool = False
+    limits: tuple[Limit, ...] = ()
+    key: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name with its unit, for an axis.
+
+        >>> Measure("latency", "costs", "ms").label
+        'latency (ms)'
+        """
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def of(self, trial: Trial) -> float:
+        """The trial's number, NaN where it has none."""
+        if self.source == "scores":
+            return math.nan if not trial.scores else float(trial.scores[0])
+        values: Mapping[str, Any] = trial.metrics if self.source == "metrics" else trial.costs
+        value = values.get(self.key or self.name)
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    def column(self, trials: Sequence[Trial]) -> Numbers:
+        """The numbers of the trials, `(n,)`; what did not finish has no metric."""
+        return np.array([self.of(trial) for trial in trials], dtype=float).reshape(len(trials))
+
+
+def measures(study: Study, trials: Sequence[Trial]) -> list[Measure]:
+    """Everything that trials have numbers of: the reward, objectives, costs, other metrics."""
+    limits = [found for text in study.record.get("constraints", ()) if (found := Limit.parse(text))]
+    found: list[Measure] = []
+    if study.record.get("reward"):
+        found.append(Measure("reward", "scores", None, "maximize", True))
+    for entry in study.objectives:
+        source = "costs" if entry.get("cost") else "metrics"
+        found.append(
+            _measure(entry["name"], source, limits, entry.get("unit"), entry["direction"], True)
+        )
+    cost_names = dict.fromkeys(name for trial in trials for name in trial.costs)
+    metric_names = dict.fromkeys(name for trial in trials for name in trial.metrics)
+    known = {(measure.source, measure.name) for measure in found}
+    for name in cost_names:
+        if ("costs", name) not in known:
+            found.append(_measure(name, "costs", limits, None, "minimize"))
+    for name in metric_names:
+        if ("metrics", name) not in known:
+            found.append(_measure(name, "metrics", limits))
+    return _distinct(found)
+
+
+def _distinct(found: Sequence[Measure]) -> list[Measure]:
+    """A cost and a metric may have one name: the metric is what was measured."""
+    costs = {measure.name for measure in found if measure.source == "costs"}
+    return [
+        attrs.evolve(measure, name=f"{measure.name}, measured", key=measure.name)
+        if measure.source == "metrics" and measure.name in costs
+        else measure
+        for measure in found
+    ]
+
+
+def _measure(
+    name: str,
+    source: str,
+    limits: Sequence[Limit],
+    unit: str | None = None,
+    direction: str | None = None,
+    objective: bool = False,
+) -> Measure:
+    own = tuple(limit for limit in limits if limit.name == name)
+    unit = unit or next((limit.unit for limit in own if limit.unit), None)
+    return Measure(name, source, unit, direction, objective, own)
+
+
+def named(known: Sequence[Measure], name: str, argument: str) -> Measure:
+    """The measure of that name.
+
+    Raises:
+        ValueError: there is none; says which there are.
+    """
+    for measure in known:
+        if measure.name == name:
+            return measure
+    names = ", ".join(repr(measure.name) for measure in known) or "none"
+    raise ValueError(f"`{argument}` ({name!r}) must be a number that the trials have: {names}.")
+
+
+def axes(known: Sequence[Measure]) -> tuple[int, int | None]:
+    """Which two measures show the trade-off: indices of the upward and of the rightward one.
+
+    The first objective against the second, else against the first cost with a limit, else any
+    cost; None where there is no second one.
+    """
+    first = next((i for i, m in enumerate(known) if m.objective), 0)
+    second = [i for i, m in enumerate(known) if m.objective and i != first]
+    limited = [i for i, m in enumerate(known) if m.source == "costs" and m.limits and i != first]
+    costs = [i for i, m in enumerate(known) if m.source == "costs" and i != first]
+    if known and known[first].source == "scores":  # a reward: against what it weighs
+        return first, next(iter(costs + second), None)
+    return first, next(iter(second + limited + costs), None)
+
+
+def front(x: Numbers, y: Numbers, x_direction: str | None, y_direction: str | None) -> list[int]:
+    """Indices of the points that no other one beats in both, from left to right.
+
+    Args:
+        x, y: `(n,)`; points with NaN are left out.
+        x_direction, y_direction: "maximize" or "minimize"; None: there is no front.
+
+    >>> front(np.array([1.0, 2.0, 3.0]), np.array([5.0, 4.0, 9.0]), "minimize", "maximize")
+    [0, 2]
+    """
+    if x_direction is None or y_direction is None:
+        return []
+    a = x if x_direction == "minimize" else -x
+    b = -y if y_direction == "maximize" else y
+    kept: list[int] = []
+    best = math.inf
+    for index in np.lexsort((b, a)):
+        if math.isfinite(a[index]) and b[index] < best:
+            best = float(b[index])
+            kept.append(int(index))
+    return kept if x_direction == "minimize" else kept[::-1]

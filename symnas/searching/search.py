@@ -1,0 +1,205 @@
+"""`sn.search`: a whole search in one call, which continues where it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from symnas.errors import StudyChanged
+from symnas.searching.algorithm import Algorithm
+from symnas.searching.carry import carry
+from symnas.searching.evaluation import Evaluator, call_of_task
+from symnas.searching.journal import Journal
+from symnas.searching.loop import Limits, Loop
+from symnas.searching.progress import Progress, duration
+from symnas.searching.setting import Setting
+from symnas.searchspace.space import Space
+from symnas.studies.lock import only_one
+from symnas.studies.record import check_unchanged
+from symnas.studies.store import SearchRow, Store
+from symnas.studies.study import Study
+from symnas.workers.inline import Inline
+from symnas.workers.pool import Pool
+from symnas.workers.settings import Workers
+
+
+def search(
+    space: Space,
+    algorithm: Algorithm,
+    task: Any,
+    *,
+    maximize: Any = None,
+    minimize: Any = None,
+    subject_to: Any = (),
+    reward: Any = None,
+    trials: int | None = None,
+    seconds: float | None = None,
+    study: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    workers: int | Workers = 1,
+    ahead: int | None = None,
+    initial: Sequence[Any] = (),
+    seed: int = 0,
+    progress: bool = True,
+    on_change: str = "error",
+) -> Study:
+    """Searches a space with an algorithm, and records every trial.
+
+    Called again with the same study, it continues: nothing that finished is lost or repeated,
+    whenever it was killed, and the trials are those that one undisturbed search would have made.
+    Trials that another search of the study has made with the same task are reused. A trial that
+    raises, or returns something else than finite numbers, is recorded as failed, with its reason.
+
+    Args:
+        space: what is searched.
+        algorithm: what proposes architectures.
+        task: what evaluates them: an object with `evaluate(architecture, trial)`, or a function
+            `f(architecture)` or `f(architecture, trial)`; returns a number or a dict of metrics.
+        maximize, minimize: names of metrics, or cost models; one or a list.
+        subject_to: constraints, such as `[latency <= 2.0]`; what breaks one is never proposed.
+        reward: weighs the one objective against costs, see `symnas.rewards`.
+        trials: the total number, those of earlier calls included.
+        seconds: no trial begins later than this after the call.
+        study: path of a SQLite file, a database URL, or None to keep nothing beyond the process.
+        name: of this search within the study, by default "search".
+        workers: number of processes, or `sn.Workers(...)` with limits; 1 is this process.
+        ahead: proposal i uses results up to i - ahead, so any number of workers up to it makes the
+            same trials; by default the number of workers, or what the study recorded.
+        initial: architectures, programs or rows to evaluate first.
+        seed: everything random follows from it.
+        progress: whether to show what happens, on standard error.
+        on_change: when the study was begun with something else: "error", or "carry" to begin anew
+            with the trials that still fit; the old search stays under another name.
+
+    Returns:
+        The study. Ctrl-C ends a search early and returns it as well.
+
+    Raises:
+        TypeError, ValueError: an argument is not what it must be.
+        Infeasible: no architecture meets the constraints.
+        StudyChanged: the study was begun with something else.
+
+    >>> import symnas as sn
+    >>> from symnas import algorithms as alg
+    >>> space = sn.Space(sn.nn.Linear(4, sn.oneof([8, 16, 32])))
+    >>> study = sn.search(
+    ...     space, alg.RandomSearch(), lambda architecture: architecture.build().out_features,
+    ...     maximize="width", trials=3, progress=False)
+    >>> study.best.metrics
+    {'width': 32.0}
+    """
+    settings = Workers.of(workers)
+    call_of_task(task)
+    _check_limits(trials, seconds, ahead, on_change)
+    setting = Setting.of(
+        space, algorithm, task, maximize=maximize, minimize=minimize, subject_to=subject_to,
+        reward=reward, initial=initial, seed=seed,
+    )  # fmt: skip
+    _check_ends(setting.space, trials, seconds)
+    store = Store(study)
+    total = trials if seconds is None or trials else None
+    with only_one(store, name or "search"), Progress(setting, total, progress) as shown:
+        row = _begin(store, name or "search", setting, settings, ahead, on_change, shown)
+        ending = _run(store, row, setting, settings, Limits(trials, seconds), shown)
+    found = Study(store, row)
+    _summarize(found, shown, ending)
+    return found
+
+
+def _begin(
+    store: Store,
+    name: str,
+    setting: Setting,
+    settings: Workers,
+    ahead: int | None,
+    on_change: str,
+    shown: Progress,
+) -> SearchRow:
+    """The recorded search of that name: continued, begun, or begun anew with what fits."""
+    old = store.find(name)
+    if old is None:
+        return store.begin_search(name, setting.record(ahead or settings.n))
+    record = setting.record(ahead or old.record["ahead"])
+    try:
+        check_unchanged(name, old.record, record, store.count(old.id).get("done", 0))
+    except StudyChanged:
+        if on_change == "error":
+            raise
+        carried = carry(store, old, setting, record)
+        shown.say(f'The search "{name}" has changed: {carried}.')
+        return store.begin_search(name, record, archive=old, carried=carried.trials)
+    return old
+
+
+def _run(
+    store: Store,
+    row: SearchRow,
+    setting: Setting,
+    settings: Workers,
+    limits: Limits,
+    shown: Progress,
+) -> str:
+    problem = setting.problem()
+    shown.watch(problem)
+    workplace = (
+        Inline(Evaluator(setting.task, setting.metrics), settings.retries)
+        if settings.inline
+        else Pool(settings, setting.task, setting.metrics, setting.space)
+    )
+    loop = Loop(
+        problem=problem,
+        run=setting.algorithm.start(problem),
+        journal=Journal(
+            store, row, setting.seed, len(setting.objectives), setting.costs_of, setting.scores
+        ),
+        workplace=workplace,
+        progress=shown,
+        ahead=row.record["ahead"],
+        initial=setting.initial,
+    )
+    store.end_search(row.id, None)
+    interrupted = True
+    try:
+        ending = loop(limits)
+        interrupted = False
+    except KeyboardInterrupt:
+        ending = "interrupted; the same call continues it"
+    finally:
+        workplace.close(kill=interrupted)
+    store.end_search(row.id, ending)
+    return ending
+
+
+def _check_limits(
+    trials: int | None, seconds: float | None, ahead: int | None, on_change: str
+) -> None:
+    for name, value in (("trials", trials), ("ahead", ahead)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"`{name}` ({value!r}) must be an integer of at least 1.")
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+        raise ValueError(f"`seconds` ({seconds!r}) must be a number above 0.")
+    if on_change not in ("error", "carry"):
+        raise ValueError(f'`on_change` ({on_change!r}) must be "error" or "carry".')
+
+
+def _check_ends(space: Space, trials: int | None, seconds: float | None) -> None:
+    if trials is None and seconds is None and space.has_floats:
+        raise ValueError(
+            "Give `trials` or `seconds`: the space has float decisions, so it is never exhausted."
+        )
+
+
+def _summarize(study: Study, shown: Progress, ending: str) -> None:
+    """Three lines: how it ended, what was found, where it is."""
+    shown.say(f"{shown.status()} in {duration(shown.seconds())}: {ending}.")
+    if len(study.objectives) > 1:
+        names = ", ".join(entry["name"] for entry in study.objectives)
+        shown.say(f"No trial beats the {len(study.pareto())} of study.pareto() in {names}.")
+    elif shown.best_number is not None:
+        choices = ", ".join(f"{k}={v}" for k, v in study.trial(shown.best_number).choices.items())
+        shown.say(f"Best: {shown.best_text()}, trial {shown.best_number}: {choices}")
+    else:
+        shown.say("No trial has finished; study.failed lists why.")
+    where = f'sn.Study.open("{study.location}", "{study.name}")' if study.location else "in memory"
+    shown.say(f"Study: {where}")
