@@ -137,10 +137,10 @@ def found_program(where: sn.Space) -> Any:
 
 
 def test_seconds_end_a_search_and_the_next_call_goes_on(tmp_path: Path) -> None:
-    first = search(study=tmp_path / "s.db", trials=None, seconds=0.05)
-    second = search(study=tmp_path / "s.db", trials=len(first) + 3)
-    assert len(second) == len(first) + 3
-    assert trajectory(second)[: len(first)] == trajectory(first)
+    before = trajectory(search(study=tmp_path / "s.db", trials=None, seconds=0.05))
+    study = search(study=tmp_path / "s.db", trials=len(before) + 3)
+    assert len(study) == len(before) + 3
+    assert trajectory(study)[: len(before)] == before
 
 
 # --- repetition -------------------------------------------------------------------------------

@@ -81,7 +81,8 @@ def test_carry_finds_the_same_program_where_a_decision_became_a_constant(tmp_pat
 
 
 def mixed(scale: Any) -> sn.Space:
-    return sn.Space(sn.nn.Sequential(Layer(2, scale=sn.oneof([1.0, 2.0, 3.0, 4.0])), Layer(2, scale=scale)))
+    first = Layer(2, scale=sn.oneof([1.0, 2.0, 3.0, 4.0]))
+    return sn.Space(sn.nn.Sequential(first, sn.spec(Layer, 2, scale=scale)))
 
 
 def test_a_changed_outer_value_makes_another_task(tmp_path: Path) -> None:

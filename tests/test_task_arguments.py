@@ -16,6 +16,8 @@ from torch import nn
 
 from symnas.errors import DeclarationError
 from symnas.language.choices import floatv, oneof
+from symnas.language.spec import spec
+from symnas.searchspace.space import Space
 from symnas.tasks import Task
 
 X = np.random.RandomState(0).randn(40, 3)
@@ -98,6 +100,8 @@ import json
 import numpy as np
 from symnas.data import shift
 from symnas.language.choices import floatv, oneof
+from symnas.language.spec import spec
+from symnas.searchspace.space import Space
 from symnas.tasks import Task
 def metric(outputs, targets):
     return 0.0
@@ -163,3 +167,25 @@ def test_repr_names_what_was_changed():
 def test_wrong_arguments_are_named_before_training(arguments, message):
     with pytest.raises(DeclarationError, match=message):
         task(**arguments)
+
+
+def test_choices_join_a_space_with_those_nested_in_them():
+    made = task(
+        lr=floatv(1e-3, 1e-1, scale="log"),
+        augment=oneof([None, spec(Noise, oneof([0.1, 0.2]))]),
+    )
+    space = Space(spec(nn.Linear, 3, 2)).with_task(made.arguments)
+    assert space.columns == ("task.lr", "task.augment", "task.augment[=1/2].scale")
+    architecture = space.decode([0, 1, 1])
+    assert made.evaluate(architecture)["epochs"] == 1
+    chosen_ = made.with_arguments(architecture.task)
+    assert chosen_.lr == pytest.approx(1e-3)
+    assert chosen_.augment.scale == 0.2
+
+
+class Noise:
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, x, generator):
+        return x + self.scale * torch.randn(x.shape, generator=generator)

@@ -1,88 +1,115 @@
-"""Sums over the layers of a network, from shapes alone: nothing is computed."""
+"""Networks on the meta device, and sums over their layers."""
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
-    from symnas.costs.model import CostModel
+
+Layer = Callable[
+    [torch.nn.Module, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]], float
+]
 
 
-def meta_module(architecture: Architecture) -> torch.nn.Module:
-    """The network without data, in eval mode.
+def network(architecture: Architecture) -> torch.nn.Module:
+    """The architecture's network, in evaluation mode, on the CPU.
 
     Raises:
-        ValueError: it cannot be built, or is not a module.
+        TypeError: what it builds is not a torch.nn.Module.
+    """
+    return _checked(architecture.build()).eval()
+
+
+def shape_network(architecture: Architecture) -> torch.nn.Module:
+    """The architecture's network on the meta device, in evaluation mode: shapes, no numbers.
+
+    Raises:
+        TypeError: what it builds is not a torch.nn.Module.
     """
     try:
-        module = architecture.build("meta")
-    except Exception as error:
-        raise ValueError(
-            f"{architecture!r} cannot be built: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(module, torch.nn.Module):
-        raise ValueError(
-            f"{architecture!r} builds a {type(module).__name__}; costs need a torch.nn.Module."
-        )
-    return module.eval()
+        module = architecture.build(device="meta")
+    except Exception:
+        # A constructor may ask for numbers (`torch.linspace(0, rate, depth).tolist()`).
+        module = architecture.build()
+    return _checked(module).to("meta").eval()
 
 
-def example(architecture: Architecture, what: str, batch: int = 1, device: str = "meta") -> Any:
-    """A batch of examples of the architecture's input shape.
+def run_shapes(module: torch.nn.Module, shape: tuple[int, ...], batch: int = 1) -> Any:
+    """Runs a network of the meta device on `(batch, *shape)`; returns what it returns."""
+    with torch.device("meta"), torch.no_grad():
+        return module(torch.empty(batch, *shape))
+
+
+def sum_layers(layer: Layer, architecture: Architecture) -> float:
+    """The sum of `layer(module, inputs, outputs)` over the calls of layers in one run.
+
+    A layer is a module during whose call no other module is called.
 
     Raises:
-        ValueError: the architecture has no `input`.
+        TypeError, ValueError: `layer` gave something else than a finite number.
     """
-    if architecture.input is None:
-        raise ValueError(
-            f"{what} needs the shape of one example: give `input=` to the space, such as "
-            "sn.Space(program, input=(3, 32, 32)) or @sn.space(input=(3, 32, 32))."
-        )
-    return torch.zeros((batch, *architecture.input), device=device)
+    module = shape_network(architecture)
+    values: list[float] = []
+
+    def visit(called: torch.nn.Module, inputs: Any, outputs: Any) -> None:
+        value = layer(called, _tensors(inputs), _tensors(outputs))
+        values.append(_number(value, called))
+
+    assert architecture.input is not None
+    with _each_layer(module, visit):
+        run_shapes(module, architecture.input)
+    return math.fsum(values)
 
 
-def layer_sum(cost: CostModel, architecture: Architecture) -> float:
-    """The sum of `cost.layer` over the calls of leaf modules in one forward pass."""
-    module = meta_module(architecture)
-    x = example(architecture, f"The cost {cost.name!r}")
-    total = 0.0
-    handles = []
+@contextlib.contextmanager
+def _each_layer(
+    module: torch.nn.Module, visit: Callable[[torch.nn.Module, Any, Any], None]
+) -> Iterator[None]:
+    inner = [True]  # for each open call: whether nothing was called within so far
 
-    def hook(leaf: torch.nn.Module, inputs: Any, outputs: Any) -> None:
-        nonlocal total
-        total += float(cost.layer(leaf, _tensors(inputs), _tensors(outputs)))
+    def enter(called: torch.nn.Module, args: Any) -> None:
+        inner[-1] = False
+        inner.append(True)
 
+    def leave(called: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if inner.pop():
+            visit(called, (args, kwargs), output)
+
+    handles: list[Any] = []
     for part in module.modules():
-        if not any(True for _ in part.children()):
-            handles.append(part.register_forward_hook(hook))
+        handles.append(part.register_forward_pre_hook(enter))
+        handles.append(part.register_forward_hook(leave, with_kwargs=True))
     try:
-        with torch.no_grad():
-            run(module, x, architecture)
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return total
 
 
-def run(module: torch.nn.Module, x: torch.Tensor, architecture: Architecture) -> Any:
-    """A forward pass, with an error that names the architecture if it fails."""
-    try:
-        return module(x)
-    except Exception as error:
-        raise ValueError(
-            f"{architecture!r} cannot be run on an input of shape {tuple(x.shape)}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+def _checked(module: Any) -> torch.nn.Module:
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            f"the program builds a {type(module).__name__}; only a torch.nn.Module can be measured"
+        )
+    return module
 
 
 def _tensors(value: Any) -> tuple[torch.Tensor, ...]:
-    if isinstance(value, torch.Tensor):
-        return (value,)
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    if isinstance(value, list | tuple):
-        return tuple(t for part in value for t in _tensors(part))
-    return ()
+    return tuple(leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor))
+
+
+def _number(value: Any, module: torch.nn.Module) -> float:
+    where = f"`layer` of a {type(module).__name__} gave {value!r:.60}"
+    if isinstance(value, bool | str | bytes | None):
+        raise TypeError(f"{where}, which is no number; give 0 for layers without cost")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{where}, which is not finite")
+    return number

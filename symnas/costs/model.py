@@ -1,72 +1,84 @@
-"""`CostModel`: a number with a unit for an architecture; bound to a space, for rows."""
+"""`CostModel`: a number with a unit that an architecture has."""
 
 from __future__ import annotations
 
-import abc
-import numbers
+import math
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
+import attrs
+import torch
 
-from symnas.errors import DeclarationError
+from symnas.costs.bound import BoundCost
+from symnas.costs.code import code_digest
+from symnas.costs.comparison import Comparable, Limits
+from symnas.costs.constraints import Constraint
+from symnas.costs.quiet import quiet
+from symnas.errors import SymnasError
 
 if TYPE_CHECKING:
-    import torch
-
     from symnas.architecture.architecture import Architecture
-    from symnas.costs.constraints import Constraint
     from symnas.searchspace.space import Space
 
-Rows = NDArray[np.int32]
+__all__ = ["BoundCost", "CostFailed", "CostModel"]
 
 
-class CostModel(abc.ABC):
-    """What an architecture costs: write `layer` or `measure`, and give a name and a unit.
+class CostFailed(SymnasError, RuntimeError):
+    """A cost model could not measure an architecture: the message names both."""
 
-    `layer(module, inputs, outputs) -> number` is summed over the leaf modules of one forward pass
-    on the meta device, in eval mode, with one example of `architecture.input`; `inputs` and
-    `outputs` are tuples of tensors that have shapes and no data. A module that is called twice
-    counts twice. `measure(architecture) -> number` does everything itself.
+
+@attrs.frozen(auto_attribs=False)
+class CostModel(Comparable[Constraint]):
+    """What an architecture costs: a frozen value, written with one of two methods.
+
+    Write `layer(module, inputs, outputs) -> number` for what is a sum over layers and follows from
+    shapes, or `measure(architecture) -> number` for anything else. Options are attrs fields:
+    decorate the class with `@attrs.frozen`. The same model is used as a constraint (`model <= 20`)
+    and as an objective (`minimize=[model]`); called with an architecture it gives the number.
 
     Attributes:
-        name: unique within a search: `"latency"`.
-        unit: `"ms"`, `"parameters"`, ...; "" for a bare number.
-        device: what it holds for, or "".
-        expense: 0 if it is computed from shapes, 2 if something has to run: dear costs are
-            asked last.
+        name: unique among the costs of a search; by default the class's name in small letters.
+        unit: "ms", "bytes", "MACs": must be said.
+        device: where the number holds; "any" if it follows from the architecture alone.
+        expense: from 1 (instant) to 10 (as dear as training): constraints are checked in this
+            order, and from 8 on the library measures as few architectures as it can.
 
     Raises:
-        DeclarationError: a class defines both methods or none (when it is defined).
+        TypeError: the class writes neither or both of `layer` and `measure`, or says no unit.
 
     >>> import symnas as sn
-    >>> class Layers(sn.CostModel):
-    ...     name, unit = "layers", "layers"
+    >>> class Activations(sn.CostModel):
+    ...     unit = "bytes"
     ...     def layer(self, module, inputs, outputs):
-    ...         return 1
-    >>> net = sn.Architecture(sn.nn.Sequential(sn.nn.Linear(4, 2), sn.nn.ReLU()), input=(4,))
-    >>> Layers().measure(net)
-    2.0
-    >>> Layers() <= 3
-    layers <= 3 layers
+    ...         return sum(o.numel() * o.element_size() for o in outputs)
+    >>> net = sn.Architecture(sn.nn.Sequential(sn.nn.Linear(4, 3), sn.nn.ReLU()), input=(4,))
+    >>> Activations()(net)  # two layers with three outputs of four bytes
+    24.0
+    >>> print(Activations() <= 100)
+    activations <= 100 bytes
     """
 
-    name: str = ""
-    unit: str = ""
-    device: str = ""
-    expense: ClassVar[int] = 0
+    expense: ClassVar[int] = 5
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        own_layer = cls.layer is not CostModel.layer
-        own_measure = cls.measure is not CostModel.measure
-        if own_layer == own_measure:
-            found = "both" if own_layer else "neither"
-            raise DeclarationError(
-                f"{cls.__name__} defines {found} of `layer` and `measure`: a cost model defines "
-                "exactly one. `layer(module, inputs, outputs)` is summed over layers; "
-                "`measure(architecture)` does everything itself."
-            )
+    @property
+    def name(self) -> str:
+        """Unique among the costs of a search."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    @property
+    def unit(self) -> str:
+        """What the number counts."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> str:
+        """Where the number holds."""
+        return "any"
+
+    @property
+    def device_name(self) -> str:
+        """The full name of the device, where `device` is only a kind of device ("cpu")."""
+        return self.device
 
     def layer(
         self,
@@ -74,131 +86,132 @@ class CostModel(abc.ABC):
         inputs: tuple[torch.Tensor, ...],
         outputs: tuple[torch.Tensor, ...],
     ) -> float:
-        """The cost of one call of a leaf module; shapes only."""
-        raise TypeError(f"{type(self).__name__} has no `layer`.")
+        """The cost of one layer in one call, from shapes; summed over the network.
+
+        The network runs once on the meta device, which has shapes but no numbers, in evaluation
+        mode on one example. A layer is a module that calls no other module meanwhile. What is
+        called twice costs twice, also where both calls share their weights; a quantity that
+        shared weights have only once (memory for parameters) is written as `measure`. Operations
+        between layers (`x + y`, `F.relu`) are not seen.
+
+        Args:
+            module: the layer.
+            inputs: the tensors among its arguments.
+            outputs: the tensors that it returns.
+        """
+        raise NotImplementedError
 
     def measure(self, architecture: Architecture) -> float:
-        """The cost of an architecture, in `unit`.
+        """The cost of an architecture. Call the model itself, which checks and guards this."""
+        from symnas.costs.layers import sum_layers
+
+        return sum_layers(self.layer, architecture)
+
+    def __call__(self, architecture: Architecture) -> float:
+        """The cost of an architecture, in `unit`; the same whatever the random generators say.
 
         Raises:
-            ValueError: the architecture has no `input`, or cannot be built or run.
+            CostFailed: the architecture could not be built or run, or the cost is no number.
+            ValueError: the architecture does not say its input shape, and the model needs it.
         """
-        from symnas.costs.layers import layer_sum
+        if self.needs_input and architecture.input is None:
+            raise ValueError(_no_input(self.name, "sn.Architecture(program, input=(3, 32, 32))"))
+        try:
+            with quiet():
+                value = self.measure(architecture)
+        except SymnasError:
+            raise
+        except Exception as error:
+            raise CostFailed(self._failure(architecture, f"{type(error).__name__}: {error}")) from error
+        if isinstance(value, bool | str | bytes):
+            raise CostFailed(self._failure(architecture, f"`measure` gave {value!r}, no number"))
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            problem = f"`measure` gave {type(value).__name__}, no number"
+            raise CostFailed(self._failure(architecture, problem)) from None
+        if not math.isfinite(number):
+            raise CostFailed(self._failure(architecture, f"the cost is {number}"))
+        return number
 
-        return layer_sum(self, architecture)
+    @property
+    def needs_input(self) -> bool:
+        """Whether architectures must say the shape of one example."""
+        return type(self).layer is not CostModel.layer
 
     def bind(self, space: Space) -> BoundCost:
-        """This cost for the rows of a space."""
+        """The cost as a function of a space's rows.
+
+        Raises:
+            ValueError: the space does not say its input shape, and the model needs it.
+        """
+        if self.needs_input and space.input is None:
+            raise ValueError(_no_input(self.name, "sn.Space(program, input=(3, 32, 32))"))
         return BoundCost(self, space)
 
     def describe(self) -> dict[str, Any]:
-        """What a study records of it, as plain data."""
+        """What makes this cost the one it is, as data for JSON: options, device, and own code."""
+        options = {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
         return {
-            "model": f"{type(self).__module__}:{type(self).__qualname__}",
+            "cost": f"{type(self).__module__}:{type(self).__qualname__}",
             "name": self.name,
             "unit": self.unit,
-            "device": self.device,
+            "device": self.device_name,
+            "options": options,
+            "code": code_digest(type(self)),
         }
 
-    def __le__(self, limit: float) -> Constraint:
-        return _constraint(self, None, limit)
+    def __str__(self) -> str:
+        return self.name
 
-    def __ge__(self, limit: float) -> Constraint:
-        return _constraint(self, limit, None)
+    def _constrain(self, limits: Limits) -> Constraint:
+        return Constraint(self, limits)
 
-    # Costs are real numbers: the difference between < and <= is below what can be measured.
-    __lt__ = __le__
-    __gt__ = __ge__
-
-
-def _constraint(cost: CostModel, lower: Any, upper: Any) -> Constraint:
-    from symnas.costs.constraints import Constraint
-
-    limit = upper if lower is None else lower
-    if isinstance(limit, bool) or not isinstance(limit, numbers.Real) or limit != limit:
-        raise DeclarationError(
-            f"{cost.name}: a cost is compared with a number of {cost.unit or 'its unit'}, not with "
-            f"{limit!r}."
+    def _failure(self, architecture: Architecture, problem: str) -> str:
+        chosen = ", ".join(f"{k}={v}" for k, v in architecture.choices.items()) or "no choices"
+        return (
+            f"{self.name}: the architecture {_key(architecture)} ({chosen}; input "
+            f"{architecture.input}) could not be measured: {problem}. Build and run it by hand to "
+            "see why, and exclude such architectures with the space's `valid`."
         )
-    return Constraint(cost, lower, upper)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> CostModel:
+        if cls.layer is CostModel.layer and cls.measure is CostModel.measure:
+            raise TypeError(
+                f"{cls.__name__} says no cost: write `layer(self, module, inputs, outputs)` or "
+                "`measure(self, architecture)`."
+            )
+        if getattr(cls, "unit", None) is CostModel.unit:
+            raise TypeError(f'{cls.__name__} says no unit: write `unit = "ms"` in the class.')
+        return super().__new__(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.layer is not CostModel.layer and cls.measure is not CostModel.measure:
+            raise TypeError(
+                f"{cls.__name__} writes both `layer` and `measure`, and it would not be clear which "
+                "one counts: keep one."
+            )
 
 
-class BoundCost:
-    """A cost model for the rows of one space; remembers what it has computed.
+def _no_input(name: str, remedy: str) -> str:
+    return f"{name} needs the shape of one example, without the batch: pass it, as in {remedy}."
 
-    Complexity: one evaluation of the model for each distinct architecture asked for.
-    """
 
-    def __init__(self, model: CostModel, space: Space) -> None:
-        if not model.name:
-            raise DeclarationError(f"{type(model).__name__}: a cost model needs a `name`.")
-        self.model = model
-        self.space = space
-        self.name, self.unit, self.device = model.name, model.unit, model.device
-        self._known: dict[bytes, float] = {}
+def _key(architecture: Architecture) -> str:
+    try:
+        return architecture.key
+    except SymnasError:
+        return "without a key"
 
-    def __call__(self, rows: Any) -> NDArray[np.float64]:
-        """Costs of rows `(n, columns)`: `(n,)` float64, in `unit`."""
-        return np.array([self._of(row) for row in np.asarray(rows).tolist()], np.float64)
 
-    def measure(self, architecture: Architecture) -> float:
-        """The cost of an architecture, asked of the model itself."""
-        return float(self.model.measure(architecture))
-
-    def range(self, seed: int = 0) -> tuple[float, float, Rows, Rows]:
-        """The smallest and the largest cost found, and rows that have them.
-
-        An estimate: from the extremes of random rows, one decision is changed at a time while that
-        helps, so the true range may be wider.
-        """
-        low_row, low, _ = self.descend(seed=seed)
-        high_row, high, _ = self.descend(seed=seed, sign=-1)
-        return low, high, low_row, high_row
-
-    def descend(
-        self, seed: int = 0, sign: int = 1, until: float | None = None
-    ) -> tuple[Rows, float, int]:
-        """A row of small cost (large, with `sign=-1`), the cost, and how many were asked for.
-
-        Args:
-            seed: of the random rows it starts from.
-            sign: 1 to go down, -1 to go up.
-            until: stop as soon as the cost is at most (at least) this.
-        """
-        random, moves = (24, 120) if self.model.expense else (128, 2_000)
-        before = len(self._known)
-        rows = self.space.sample(random, seed)
-        rows = rows[self.space.is_valid(rows)]
-        if not len(rows):
-            rows = self.space.sample(1, seed)
-        values = sign * self(rows)
-        row, best = rows[int(values.argmin())], float(values.min())
-        improved, asked = True, 0
-        while improved and asked < moves:
-            improved = False
-            for other in self._order(self.space.neighbors(row), seed):
-                if until is not None and best <= sign * until:
-                    return row, sign * best, len(self._known) - before
-                if not self.space.is_valid(other[None])[0]:
-                    continue
-                asked += 1
-                value = sign * float(self(other[None])[0])
-                if value < best:
-                    row, best, improved = other, value, True
-                    break
-                if asked >= moves:
-                    break
-        return row, sign * best, len(self._known) - before
-
-    def _order(self, rows: Rows, seed: int) -> Rows:
-        return rows[np.random.default_rng((seed, 1)).permutation(len(rows))]
-
-    def _of(self, row: list[int]) -> float:
-        key = self.space.key_of(row)
-        value = self._known.get(key)
-        if value is None:
-            value = self._known[key] = float(self.model.measure(self.space.decode(row)))
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
         return value
-
-    def __repr__(self) -> str:
-        return f"BoundCost({self.name}, {self.unit}, {len(self._known)} known)"
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, CostModel):
+        return value.describe()
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import os
@@ -192,7 +193,15 @@ def seed_everything(seed: int) -> None:
     """Seeds the global generators of `random`, numpy and torch."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    if _has_accelerator():
+        torch.manual_seed(seed)
+    else:  # for the accelerators that are not there, the other takes a stack trace each time
+        torch.default_generator.manual_seed(seed)
+
+
+@functools.cache
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available()
 
 
 def reason_of(error: BaseException) -> str:

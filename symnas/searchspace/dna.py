@@ -40,7 +40,7 @@ def dna_spec(space: Space) -> Any:
 
 def to_dna(space: Space, row: list[int]) -> Any:
     """The DNA of a row, bound to `dna_spec(space)`."""
-    spec = dna_spec(space)
+    spec = space.dna_spec()
     numbers: list[int | float] = []
     if is_native(space):
         _numbers(space._compiled.root, row, numbers)

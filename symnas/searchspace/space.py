@@ -389,6 +389,10 @@ class Space:
 
     def dna_spec(self) -> Any:
         """PyGlove's description of the space: native, or a flat list of categoricals."""
+        return self._dna_spec
+
+    @cached_property
+    def _dna_spec(self) -> Any:
         from symnas.searchspace.dna import dna_spec
 
         return dna_spec(self)

@@ -1,0 +1,41 @@
+// Puts the sections together.
+
+function tiles() {
+  const states = data.trials.state;
+  const done = states.filter((state) => state === "done").length;
+  const failed = states.filter((state) => !["done", "running"].includes(state)).length;
+  const items = [];
+  if (data.best !== null) {
+    const index = place.get(data.best);
+    for (const i of objectives) items.push(["best " + measures[i].name, withUnit(valueOf(index, i), measures[i])]);
+  } else if (data.front.length) items.push(["not beaten", count(data.front.length, "trial")]);
+  for (const [name, value] of Object.entries(data.final)) items.push([name, format(value), "final training"]);
+  items.push(["finished", format(done)], ["failed", failed ? `${format(failed)}` : "none"]);
+  return items.map(([name, value, kind]) => h("div", { class: kind ? "tile final" : "tile" },
+    h("div", { class: "tile-name" }, shorten(name, 40)), h("div", { class: "tile-value" }, value),
+    kind ? h("div", { class: "tile-kind" }, kind) : null));
+}
+
+async function main() {
+  byId("tiles").append(...tiles());
+  try {
+    await unpack();
+  } catch (error) {
+    byId("main").prepend(h("p", { class: "note" },
+      "Choices, sources and drawings are left out: this browser could not unpack them (" + error.message + ")."));
+  }
+  const first = data.best !== null ? place.get(data.best)
+    : data.front.length ? place.get(data.front[0]) : null;
+  tradeSection();
+  progressSection();
+  networkSection(first);
+  decisionsSection();
+  tableSection();
+  failuresSection();
+  if (first !== null) select(first);
+  recordSection();
+  say("");
+  document.documentElement.dataset.ready = "yes";
+}
+
+main();

@@ -1,0 +1,47 @@
+// Failures, and what is needed to repeat the search.
+
+function failuresSection() {
+  const body = byId("failures-body");
+  if (!data.failures.length) { body.append(h("p", {}, "No trial failed.")); return; }
+  const failed = data.failures.reduce((sum, group) => sum + group.count, 0);
+  body.append(h("p", {}, `${count(failed, "trial")} failed, for ${count(data.failures.length, "reason")}; numbers within a reason aside.`));
+  for (const group of data.failures) {
+    const [first, ...rest] = group.first.split("\n");
+    const links = group.numbers.map((number) => h("button", { type: "button", class: "link", onclick: () => {
+      select(place.get(number));
+      byId("panel").scrollIntoView({ block: "nearest" });
+    } }, String(number)));
+    body.append(h("div", { class: "failure" },
+      h("strong", { class: "number" }, format(group.count)),
+      h("div", {}, h("div", { class: "reason-line" }, first),
+        h("div", { class: "muted" }, "trials ", links.flatMap((link, i) => i ? [", ", link] : [link]),
+          group.count > links.length ? ", …" : null),
+        rest.length ? h("details", {}, h("summary", {}, "the first one in full"), h("pre", {}, group.first)) : null)));
+  }
+}
+
+function recordSection() {
+  const body = byId("record-body");
+  const record = data.record;
+  const items = [
+    ["Objectives", (record.objectives || []).map((o) => `${o.direction} ${o.name}${o.unit ? ` (${o.unit})` : ""}`)],
+    ["Constraints", record.constraints && record.constraints.length ? record.constraints : ["none"]],
+    ["Reward", record.reward ? [plain(record.reward)] : null],
+    ["Algorithm", [plain(record.algorithm)]],
+    ["Task", [plain(record.task)]],
+    ["Seed", [`${plain(record.seed)}, with results known up to ${count(record.ahead || 1, "proposal")} behind`]],
+    ["Versions", Object.entries(record.versions || {}).map(([name, version]) => `${name} ${version}`)],
+    ["Study", [`${data.file ? data.file + ", " : ""}search “${data.name}”` +
+      (data.searches.length ? `; other searches of it: ${data.searches.join(", ")}` : "")]],
+  ];
+  const text = JSON.stringify(record, null, 1);
+  body.append(
+    h("dl", { class: "settings" }, items.filter(([, values]) => values).map(([name, values]) =>
+      h("div", {}, h("dt", {}, name), h("dd", {}, values.map((value) => h("div", {}, value)))))),
+    h("p", {}, "The same space, task, objectives, constraints, algorithm, seed and number of proposals ahead give the same " +
+      "trials. In Python an architecture of this page is ", h("code", {}, recall(selection.index === null ? 0 : selection.index)), "."),
+    h("details", {}, h("summary", {}, "The exact record"),
+      h("div", { class: "buttons" }, copyButton("Copy the record", text, "")), h("pre", { class: "record" }, text)));
+}
+
+const plain = (value) => typeof value === "string" ? value : JSON.stringify(value);
