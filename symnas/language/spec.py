@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,7 +58,8 @@ def spec_class(target: Callable[..., Any], signature: inspect.Signature | None =
 
     name = getattr(target, "__name__", type(target).__name__)
     call.__name__ = call.__qualname__ = name
-    call.__module__ = getattr(target, "__module__", None) or "symnas"
+    module = getattr(target, "__module__", None)
+    call.__module__ = module if module in sys.modules else __name__  # PyGlove looks it up
     call.__doc__ = None
     call.__signature__ = signature  # type: ignore[attr-defined]
     made: type[Spec] = pg.symbolic.functor_class(call, base_class=Spec)

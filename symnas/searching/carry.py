@@ -53,8 +53,9 @@ def carry(store: Store, old: SearchRow, setting: Setting, record: Mapping[str, A
     kept: list[dict[str, Any]] = []
     again: list[dict[str, Any]] = []
     dropped = 0
-    for row in store.trials(old.id, states=("done",)):
-        found, same = _find(setting, row, decisions)
+    matches = [(row, *_find(setting, row, decisions)) for row in store.trials(old.id, states=("done",))]
+    # Of those that become the same architecture, the one that has been it all along.
+    for row, found, same in sorted(matches, key=lambda match: not match[2]):
         if found is None or not problem.fresh(found[None])[0]:
             dropped += 1
             continue

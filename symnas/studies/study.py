@@ -239,7 +239,11 @@ class Study:
             reused = row["reused_number"]
             number = row["number"] if reused is None else reused
             path = self._store.folder(source, number)
-            trials.append(read_trial(row, decisions=self._decisions, names=labels, path=path))
+            trials.append(
+                read_trial(
+                    row, decisions=self._decisions, names=labels, path=path, owner=self._store
+                )
+            )
         return trials
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:

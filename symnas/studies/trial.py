@@ -59,6 +59,8 @@ class Trial:
     reused: tuple[str, int] | None
     path: Path = attrs.field(repr=False)
     _text: str = attrs.field(repr=False)
+    # A study without a file is gone, weights and all, when nothing refers to it any more.
+    _owner: object = attrs.field(repr=False, eq=False)
 
     @property
     def architecture(self) -> Architecture:
@@ -97,7 +99,12 @@ class Trial:
 
 
 def read_trial(
-    row: Mapping[str, Any], *, decisions: Sequence[Decision], names: Mapping[int, str], path: Path
+    row: Mapping[str, Any],
+    *,
+    decisions: Sequence[Decision],
+    names: Mapping[int, str],
+    path: Path,
+    owner: object,
 ) -> Trial:
     """A trial from its row in the database.
 
@@ -106,6 +113,7 @@ def read_trial(
         decisions: the decisions of the recorded space.
         names: names of the file's searches by id.
         path: the folder of what the trial left behind.
+        owner: what must live as long as the trial does.
     """
     values = tuple(loads(row["row"]))
     scores = loads(row["scores"])
@@ -129,6 +137,7 @@ def read_trial(
         reused=None if reused is None else (names.get(row["reused_search"], "?"), reused),
         path=path,
         text=row["architecture"],
+        owner=owner,
     )
 
 
