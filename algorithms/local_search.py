@@ -42,9 +42,7 @@ class LocalSearch(Algorithm):
     """
 
     initial_samples: int = attrs.field(default=10, validator=at_least(1))
-    move: str = attrs.field(
-        default="first", validator=one_of(("best", "first")), kw_only=True
-    )
+    move: str = attrs.field(default="first", validator=one_of(("best", "first")), kw_only=True)
 
     def start(self, problem: Problem) -> Run:
         return _Climb(self, problem)

@@ -97,7 +97,8 @@ class _Evolution(SequentialRun):
             self._draws = random.random((_BLOCK, self._tournament_size))
             self._block = block
         alive = min(self._told, self._size)
-        return (self._draws[place] * alive).astype(np.intp)
+        places: NDArray[np.intp] = (self._draws[place] * alive).astype(np.intp)
+        return places
 
     def tell(self, rows: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
         size = self._size

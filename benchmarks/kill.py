@@ -126,7 +126,9 @@ def main() -> int:
     trials = options.trials or 20 * options.kills
     rng = random.Random(options.seed)
     # What takes long is done before the forks, so that kills hit the search and not its imports.
-    sn.search(space(), alg.RandomSearch(), lambda a: 0.0, maximize="score", trials=1, progress=False)
+    sn.search(
+        space(), alg.RandomSearch(), lambda a: 0.0, maximize="score", trials=1, progress=False
+    )
     with tempfile.TemporaryDirectory() as folder:
         study, log = Path(folder, "killed.db"), Path(folder, "killed.log")
         arguments = (study, log, trials, options.workers, options.seconds)

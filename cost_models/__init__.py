@@ -1,4 +1,4 @@
-"""Cost models: what a device can afford, one a file."""
+"""Cost models, one a file, imported as `symnas.cost_models`."""
 
 from symnas.cost_models.latency import Latency
 from symnas.cost_models.macs import Macs

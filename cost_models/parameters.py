@@ -1,25 +1,46 @@
-"""The number of parameters."""
+"""The number of parameters of a network."""
 
 from __future__ import annotations
 
-import attrs
+from typing import ClassVar
 
-from symnas import Architecture, CostModel
-from symnas.costs.layers import meta_module
+import attrs
+import torch
+
+from symnas.architecture.architecture import Architecture
+from symnas.costs.layers import run_shapes, shape_network
+from symnas.costs.model import CostModel
 
 
 @attrs.frozen
 class Parameters(CostModel):
-    """How many parameters a network has; shared ones count once, buffers do not.
+    """How many numbers a network has to learn.
+
+    Parameters that are shared are counted once, frozen ones too; buffers, such as the statistics
+    of batch normalisation, are not. Nothing is computed: networks are built without memory.
+
+    Raises:
+        CostFailed: the architecture could not be built.
 
     >>> import symnas as sn
-    >>> Parameters().measure(sn.Architecture(sn.nn.Linear(4, 2)))
+    >>> Parameters()(sn.Architecture(sn.nn.Linear(4, 2)))  # 4 x 2 weights and 2 biases
     10.0
     """
 
-    name: str = "parameters"
-    unit: str = "parameters"
+    unit = "parameters"
+    expense: ClassVar[int] = 1
 
     def measure(self, architecture: Architecture) -> float:
-        """The number of parameters, from a copy of the network without data."""
-        return float(sum(p.numel() for p in meta_module(architecture).parameters()))
+        network = shape_network(architecture)
+        if _is_lazy(network):
+            if architecture.input is None:
+                raise ValueError(
+                    "its layers find their sizes at the first run: pass the input's shape, as in "
+                    "sn.Space(program, input=(3, 32, 32))"
+                )
+            run_shapes(network, architecture.input)
+        return sum(p.numel() for p in network.parameters())
+
+
+def _is_lazy(network: torch.nn.Module) -> bool:
+    return any(isinstance(p, torch.nn.UninitializedParameter) for p in network.parameters())

@@ -35,7 +35,10 @@ ALGORITHMS = {
     "local search": (alg.LocalSearch(3), {}),
     "local search, best": (alg.LocalSearch(2, move="best"), {}),
     "grid": (alg.GridSearch(levels=3), {"stochastic": False}),
-    "pyglove random": (alg.PyGlove(pg.geno.Random(seed=1), max_attempts=100), {**_pyglove, "spaces": _some}),
+    "pyglove random": (
+        alg.PyGlove(pg.geno.Random(seed=1), max_attempts=100),
+        {**_pyglove, "spaces": _some},
+    ),
     "pyglove sweeping": (alg.PyGlove(pg.geno.Sweeping()), {**_pyglove, "spaces": _two}),
     "pyglove evolution": (
         alg.PyGlove(_evolution, max_attempts=50),
@@ -107,8 +110,11 @@ class BrokenRun(SequentialRun):
 
 
 @attrs.define
-class Loose(Broken):
-    pass
+class Loose(sn.Algorithm):
+    population: int = 3
+
+    def start(self, problem):
+        return BrokenRun("", problem)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +142,8 @@ def test_a_broken_algorithm_is_caught(how, law):
 
 
 def test_a_value_that_can_change_is_caught():
-    with pytest.raises((AssertionError, TypeError)):
-        algorithm_laws(Loose("")) ["a frozen, comparable, hashable, printable value"]()
+    with pytest.raises(AssertionError, match="hash"):
+        algorithm_laws(Loose())["a frozen, comparable, hashable, printable value"]()
 
 
 # What the laws do not say. ----------------------------------------------------------------------
@@ -156,10 +162,10 @@ def test_evolution_mutates_the_best_of_the_youngest():
     scores = np.array([9.0, 0, 0, 0, 1, 2, 3, np.nan, 2])[:, None]  # 9 is dead, 3 the best alive
     run.tell(rows, scores)
     # A tournament of 5 drawn with replacement misses the best of 5 in a third of the cases.
-    parents = [int((rows != child).sum(axis=1).argmin()) for child in run.ask(40)]
+    parents = [int((rows != child).sum(axis=1).argmin()) for child in run.ask(25)]
     counts = np.bincount(parents, minlength=9)
     assert counts[:4].sum() == 0 == counts[7], "the dead and the failed have no children"
-    assert counts[6] > 20
+    assert counts.argmax() == 6
 
 
 def test_local_search_climbs_to_the_top():
@@ -215,7 +221,10 @@ def test_random_architectures_are_uniform():
     [
         (lambda: alg.RandomSearch("all"), "`uniform` \\('all'\\) must be 'decisions' or 'arch"),
         (lambda: alg.RegularizedEvolution(5, 10), "`population_size` \\(5\\) must be no less than"),
-        (lambda: alg.RegularizedEvolution(2.5), "`population_size` \\(2.5\\) must be a whole number"),
+        (
+            lambda: alg.RegularizedEvolution(2.5),
+            "`population_size` \\(2.5\\) must be a whole number",
+        ),
         (lambda: alg.RegularizedEvolution(mutations=0), "`mutations` \\(0\\) must be at least 1"),
         (lambda: alg.LocalSearch(0), "`initial_samples` \\(0\\) must be at least 1"),
         (lambda: alg.LocalSearch(move="last"), "`move` \\('last'\\) must be 'best' or 'first'"),

@@ -129,9 +129,10 @@ def test_errors():
     two = sn.Problem(
         sn.Space(value()), [sn.Objective("a", "maximize"), sn.Objective("b", "minimize")]
     )
-    with pytest.raises(ValueError, match="2 objectives, but `generator` .* takes one"):
+    with pytest.raises(ValueError, match=r"2 objectives, but `generator` .* takes one"):
         alg.PyGlove(evolution()).start(two)
-    assert len(alg.PyGlove(pg.evolution.nsga2(mutator=pg.evolution.mutators.Uniform(seed=1))).start(two).ask(1))
+    nsga2 = pg.evolution.nsga2(mutator=pg.evolution.mutators.Uniform(seed=1))
+    assert len(alg.PyGlove(nsga2).start(two).ask(1)) == 1
 
 
 # Ours in PyGlove ------------------------------------------------------------------------------

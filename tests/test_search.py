@@ -187,7 +187,9 @@ def test_ctrl_c_returns_the_study_and_the_same_call_continues_it(tmp_path: Path)
     assert "interrupted" in (study.ended or "")
     assert [t.number for t in study.trials if t.state == "running"] == [6, 7]
     interrupt = False
-    assert trajectory(search(Task(), study=tmp_path / "s.db", ahead=2)) == trajectory(search(ahead=2))
+    assert trajectory(search(Task(), study=tmp_path / "s.db", ahead=2)) == trajectory(
+        search(ahead=2)
+    )
 
 
 def test_finished_trials_are_not_evaluated_again(tmp_path: Path) -> None:

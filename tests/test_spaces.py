@@ -16,9 +16,9 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from symnas.spaces import Stage, mobilenet, mobilenet_28, mobilenet_224, nasbench101, nasbench201
 
 import symnas as sn
-from symnas.spaces import Stage, mobilenet, mobilenet_28, mobilenet_224, nasbench101, nasbench201
 from symnas.testing.spaces import check_space, valid_rows
 
 # The functions have the names of their modules.

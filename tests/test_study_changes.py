@@ -26,8 +26,14 @@ def search(path: Path, **changed: Any) -> sn.Study:
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"space": space(scales=(0.5, 1.0, 2.0))}, r"space\.decisions\.args\[0\]\.scale\.labels: was "),
-        ({"algorithm": alg.RandomSearch()}, r"algorithm: was RegularizedEvolution\(population_size=8"),
+        (
+            {"space": space(scales=(0.5, 1.0, 2.0))},
+            r"space\.decisions\.args\[0\]\.scale\.labels: was ",
+        ),
+        (
+            {"algorithm": alg.RandomSearch()},
+            r"algorithm: was RegularizedEvolution\(population_size=8",
+        ),
         ({"task": total}, "task.function: was noisy, is total"),
         ({"maximize": "size"}, "objectives: was "),
         ({"seed": 3}, "seed: was 0, is 3"),

@@ -9,6 +9,7 @@ from typing import Any
 
 # What these define is known by their versions.
 _LIBRARIES = {"torch", "torchvision", "numpy", "pyglove", "attr", "attrs", "builtins"}
+_SKIPPED = ("__doc__", "__module__", "__firstlineno__")
 _OWN = ("symnas.language.", "symnas.costs.")
 
 
@@ -18,8 +19,9 @@ def code_digest(*objects: Any) -> str:
     Follows base classes, and the functions and classes that are named in the code, outside of
     torch, numpy and the standard library. What is reached only through data is not seen.
 
-    >>> code_digest(lambda x: x + 1) == code_digest(lambda y: y + 1), code_digest(lambda x: x + 2)[:0]
-    (True, '')
+    >>> one, same, other = (lambda x: x + 1), (lambda y: y + 1), (lambda x: x + 2)
+    >>> code_digest(one) == code_digest(same), code_digest(one) == code_digest(other)
+    (True, False)
     """
     digest = hashlib.blake2b(digest_size=8)
     _Walk(digest).visit_all(objects)
@@ -55,7 +57,7 @@ class _Walk:
             if _foreign(base):
                 continue
             for name, member in sorted(vars(base).items()):
-                if name.startswith("__symnas") or name in ("__doc__", "__module__"):
+                if name.startswith("__symnas") or name in _SKIPPED:
                     continue
                 if _is_plain(member):
                     self._feed(f"{name}={member!r}")
@@ -64,7 +66,7 @@ class _Walk:
 
     def _function(self, function: types.FunctionType) -> None:
         if not _foreign(function):
-            self._feed(_bytecode(function.__code__))
+            self._feed(_bytecode(function.__code__, function.__doc__))
             self._feed(repr([v for v in function.__defaults__ or () if _is_plain(v)]))
             named = [function.__globals__.get(name) for name in sorted(_names(function.__code__))]
             self.visit_all(v for v in named if isinstance(v, types.FunctionType | type))
@@ -96,10 +98,8 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _bytecode(code: types.CodeType) -> str:
-    constants = [_constant(value) for value in code.co_consts]
-    if code.co_consts and isinstance(code.co_consts[0], str) and code.co_flags & 0x04000000:
-        constants = constants[1:]  # the docstring
+def _bytecode(code: types.CodeType, doc: str | None = None) -> str:
+    constants = [_constant(v) for v in code.co_consts if not isinstance(v, str) or v != doc]
     return repr((code.co_code, code.co_names, code.co_argcount, constants))
 
 

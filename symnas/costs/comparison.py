@@ -37,14 +37,20 @@ class Limits:
             held &= values < self.upper if self.strict else values <= self.upper
         return held
 
+    @property
+    def closest(self) -> float:
+        """The allowed number that is closest to what is not allowed."""
+        if self.upper is not None:
+            return math.nextafter(self.upper, -math.inf) if self.strict else self.upper
+        assert self.lower is not None
+        return math.nextafter(self.lower, math.inf) if self.strict else self.lower
+
     def excess(self, value: float) -> float:
         """By how much `value` breaks the limits, relative to them; 0 where it keeps to them."""
         if self.hold(value):
             return 0.0
-        limit = self.upper if self.upper is not None else self.lower
-        assert limit is not None
-        # Breaking a strict limit by nothing is still breaking it.
-        return max(abs(value - limit) / (abs(limit) or 1.0), 1e-12)
+        limit = self.closest
+        return abs(value - limit) / (abs(limit) or 1.0)
 
     def text(self, name: str, unit: str = "") -> str:
         """The limits for people: `latency <= 20 ms`."""

@@ -15,7 +15,7 @@ import attrs
 
 from symnas.errors import SymnasError
 from symnas.reports.association import associations
-from symnas.reports.drawing import Drawing, draw
+from symnas.reports.drawing import draw
 from symnas.reports.measures import Measure, axes, front, measures
 from symnas.reports.words import paragraph
 
@@ -218,8 +218,7 @@ def _detail(trial: Trial) -> dict[str, Any]:
         architecture = trial.architecture
         detail["json"] = architecture.to_json()
         detail["source"] = architecture.to_python()
-        drawing: Drawing = draw(architecture.graph())
-        detail["drawing"] = drawing.data()
+        detail["drawing"] = draw(architecture).data()
     except Exception as error:
         line = (str(error).strip().splitlines() or [""])[0]
         detail["why"] = f"{type(error).__name__}: {line}"[:300]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from symnas.architecture.architecture import Architecture
 from symnas.errors import SymnasError
 from symnas.searching.evaluation import Assignment, trial_seed
-from symnas.searchspace.decision import FLOAT_LEVELS, Decision, rescale
 from symnas.searching.journal import Entry, proposal, reuse
+from symnas.searchspace.decision import FLOAT_LEVELS, Decision, rescale
 from symnas.studies.record import decision_of
 from symnas.studies.store import SearchRow, Store
 from symnas.studies.text import loads
@@ -53,7 +53,9 @@ def carry(store: Store, old: SearchRow, setting: Setting, record: Mapping[str, A
     kept: list[dict[str, Any]] = []
     again: list[dict[str, Any]] = []
     dropped = 0
-    matches = [(row, *_find(setting, row, decisions)) for row in store.trials(old.id, states=("done",))]
+    matches = [
+        (row, *_find(setting, row, decisions)) for row in store.trials(old.id, states=("done",))
+    ]
     # Of those that become the same architecture, the one that has been it all along.
     for row, found, same in sorted(matches, key=lambda match: not match[2]):
         if found is None or not problem.fresh(found[None])[0]:
@@ -74,7 +76,9 @@ def _find(
     """The row in the new space, and whether it is the same architecture there."""
     space = setting.space
     chosen = {d.id: (d, value) for d, value in zip(decisions, loads(row["row"]), strict=True)}
-    mapped = [_value(decision, *chosen.get(decision.id, (decision, -1))) for decision in space.decisions]
+    mapped = [
+        _value(decision, *chosen.get(decision.id, (decision, -1))) for decision in space.decisions
+    ]
     by_choices = None
     if None not in mapped and space.is_row(mapped):
         by_choices = np.array(mapped, dtype=np.int32)
@@ -111,10 +115,10 @@ def _values(
     values = proposal(entry, setting.space.decode(found), costs)
     if reusable:
         try:
-            scores = setting.scores(loads(row["metrics"]), costs)
+            scores, reason = setting.judge(loads(row["metrics"]), costs)
         except KeyError:  # the new objectives need what was not measured
             return values, False
-        values |= reuse(row, scores)
+        values |= reuse(row, scores, reason)
         if row["reused_number"] is not None:
             values |= {name: row[name] for name in ("reused_search", "reused_number")}
         return values, True

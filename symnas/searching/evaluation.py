@@ -126,7 +126,9 @@ class Evaluator:
         """Evaluates one architecture; of what it raises only KeyboardInterrupt passes through."""
         reports: list[tuple[float, float]] = []
         trial = TaskTrial(
-            assignment, self._device, on_report or (lambda step, value: reports.append((step, value)))
+            assignment,
+            self._device,
+            on_report or (lambda step, value: reports.append((step, value))),
         )
         seed_everything(assignment.seed)
         started, clock = time.time(), time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,9 +16,7 @@ from symnas.studies.text import dumps, loads
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
-
-Costs = Callable[[NDArray[np.int32]], dict[str, float]]
-Scores = Callable[[Mapping[str, float], Mapping[str, float]], list[float]]
+    from symnas.searching.setting import Setting
 
 
 @attrs.frozen
@@ -49,19 +47,12 @@ class Journal:
     Attributes:
         store: where trials are kept.
         search: whose trials.
-        seed: of the search; each trial's own is derived from it.
-        objectives: how many scores a trial has.
-        costs: row `(1, columns)` to what the cost models say, by name.
-        scores: metrics and costs to one score per objective, larger is better; KeyError if a
-            metric is missing.
+        setting: what the search is about: its seed, costs and scores.
     """
 
     store: Store
     search: SearchRow
-    seed: int
-    objectives: int
-    costs: Costs
-    scores: Scores
+    setting: Setting
     _among: tuple[int, ...] = attrs.field(init=False)
     _recorded: Iterator[Mapping[str, Any]] | None = attrs.field(init=False)
     _open: dict[int, tuple[Entry, dict[str, float]]] = attrs.field(factory=dict, init=False)
@@ -97,14 +88,17 @@ class Journal:
         self, number: int, row: NDArray[np.int32], architecture: Architecture, *, told: int
     ) -> Entry:
         """Writes a proposal; finished at once if another search has evaluated the same."""
-        costs = self.costs(row)
-        assignment = self._assignment(number, trial_seed(self.seed, number))
+        costs = self.setting.costs_of(row)
+        assignment = self._assignment(number, trial_seed(self.setting.seed, number))
         entry = Entry(row, told, assignment, "running", None)
         values = proposal(entry, architecture, costs)
         reused = self._reusable(architecture.key, assignment, costs)
         if reused is not None:
-            entry = attrs.evolve(entry, state="done", scores=reused.pop("_scores"), reused=True)
-            values |= reused
+            taken, scores = reused
+            values |= taken
+            entry = attrs.evolve(
+                entry, state=taken["state"], scores=scores, reason=taken["reason"], reused=True
+            )
         else:
             self._open[number] = (entry, costs)
         self.store.begin_trial(self.search.id, values)
@@ -113,11 +107,10 @@ class Journal:
     def finish(self, number: int, outcome: Outcome) -> Entry:
         """Writes how a trial ended."""
         entry, costs = self._open.pop(number)
-        failed = outcome.metrics is None
-        scores = [float("nan")] * self.objectives
+        scores, reason = self.setting.failure, outcome.reason
         if outcome.metrics is not None:
-            scores = self.scores(outcome.metrics, costs)
-        state = "failed" if failed else "done"
+            scores, reason = self.setting.judge(outcome.metrics, costs)
+        state = "done" if reason is None else "failed"
         self.store.finish_trial(
             self.search.id,
             number,
@@ -125,13 +118,13 @@ class Journal:
                 "state": state,
                 "started": outcome.started,
                 "seconds": outcome.seconds,
-                "metrics": dumps(outcome.metrics) if outcome.metrics is not None else None,
+                "metrics": dumps(outcome.metrics),
                 "scores": dumps(scores),
-                "reason": outcome.reason,
+                "reason": reason,
                 "reports": dumps(outcome.reports),
             },
         )
-        return attrs.evolve(entry, state=state, scores=scores, reason=outcome.reason)
+        return attrs.evolve(entry, state=state, scores=scores, reason=reason)
 
     def _assignment(
         self, number: int, seed: int, budget: float | None = None, repeat: int = 0
@@ -141,16 +134,16 @@ class Journal:
 
     def _reusable(
         self, key: str, assignment: Assignment, costs: Mapping[str, float]
-    ) -> dict[str, Any] | None:
+    ) -> tuple[dict[str, Any], list[float]] | None:
         if not self._among:
             return None
         found = self.store.reusable(self._among, key, assignment.budget, assignment.repeat)
         for row in found:
             try:
-                scores = self.scores(loads(row["metrics"]), costs)
+                scores, reason = self.setting.judge(loads(row["metrics"]), costs)
             except KeyError:  # that search wanted other metrics
                 continue
-            return reuse(row, scores) | {"_scores": scores}
+            return reuse(row, scores, reason), scores
         return None
 
 
@@ -180,10 +173,11 @@ def proposal(
     }
 
 
-def reuse(row: Mapping[str, Any], scores: list[float]) -> dict[str, Any]:
+def reuse(row: Mapping[str, Any], scores: list[float], reason: str | None) -> dict[str, Any]:
     """The columns of a trial that takes over the result of another one."""
     return {
-        "state": "done",
+        "state": "done" if reason is None else "failed",
+        "reason": reason,
         "started": row["started"],
         "seconds": row["seconds"],
         "metrics": row["metrics"],

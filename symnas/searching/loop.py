@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from symnas.architecture.architecture import Architecture
 from symnas.searching.algorithm import Run
 from symnas.searching.evaluation import Assignment, Outcome
+from symnas.searching.journal import Entry, Journal
 from symnas.searching.problem import Problem
 from symnas.searching.progress import Progress
-from symnas.searching.journal import Entry, Journal
 
 
 class Workplace(Protocol):

@@ -44,16 +44,18 @@ class Feedback:
             result = {names[0]: result}
         missing = [name for name in names if name not in result]
         if missing:
-            raise ValueError(f"feedback({dict(result)!r}): the objective {missing[0]!r} is missing.")
+            raise ValueError(
+                f"feedback({dict(result)!r}): the objective {missing[0]!r} is missing."
+            )
         values = {name: float(result[name]) for name in names}
         if all(math.isfinite(value) for value in values.values()):
-            self._give(self._setting.scores(values, self._costs))
+            self._give(self._setting.judge(values, self._costs)[0])
         else:
             self.skip("not finite")
 
     def skip(self, reason: str = "") -> None:
         """Says that there is no result: the algorithm takes the architecture for a failure."""
-        self._give([math.nan] * len(self._setting.objectives))
+        self._give(self._setting.failure)
 
     def _give(self, scores: list[float]) -> None:
         if self.scores is not None:
@@ -113,9 +115,7 @@ def sample(
     return _sampled(setting, trials)
 
 
-def _sampled(
-    setting: Setting, trials: int | None
-) -> Iterator[tuple[Architecture, Feedback]]:
+def _sampled(setting: Setting, trials: int | None) -> Iterator[tuple[Architecture, Feedback]]:
     problem = setting.problem()
     run = setting.algorithm.start(problem)
     while trials is None or problem.count < trials:

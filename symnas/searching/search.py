@@ -150,9 +150,7 @@ def _run(
     loop = Loop(
         problem=problem,
         run=setting.algorithm.start(problem),
-        journal=Journal(
-            store, row, setting.seed, len(setting.objectives), setting.costs_of, setting.scores
-        ),
+        journal=Journal(store, row, setting),
         workplace=workplace,
         progress=shown,
         ahead=row.record["ahead"],
@@ -175,7 +173,9 @@ def _check_limits(
     trials: int | None, seconds: float | None, ahead: int | None, on_change: str
 ) -> None:
     for name, value in (("trials", trials), ("ahead", ahead)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < 1
+        ):
             raise ValueError(f"`{name}` ({value!r}) must be an integer of at least 1.")
     if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
         raise ValueError(f"`seconds` ({seconds!r}) must be a number above 0.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from symnas.searching.problem import Problem
 from symnas.searchspace.space import Space
 
 if TYPE_CHECKING:
-    from symnas.architecture.architecture import Architecture
     from symnas.costs.model import BoundCost
 
 Rows = NDArray[np.int32]
@@ -96,8 +96,10 @@ class Setting:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What the task must measure."""
-        return tuple(o.name for o in self.objectives if o.cost is None)
+        """What the task must measure, for objectives and constraints."""
+        names = [o.name for o in self.objectives if o.cost is None]
+        names += [c.name for c in (() if self.constraints is None else self.constraints.metrics)]
+        return tuple(dict.fromkeys(names))
 
     def problem(self) -> Problem:
         """The problem, as an algorithm sees it at the beginning."""
@@ -121,6 +123,24 @@ class Setting:
             return [float(self.reward(scores[0], costs))]
         return scores
 
+    def judge(
+        self, metrics: Mapping[str, float], costs: Mapping[str, float]
+    ) -> tuple[list[float], str | None]:
+        """The scores of a trial, and why it fails nevertheless: a metric breaks a constraint.
+
+        Raises:
+            KeyError: a metric is missing.
+        """
+        broken = [] if self.constraints is None else self.constraints.violated(metrics)
+        if broken:
+            return self.failure, f"the metrics break {', '.join(broken)}"
+        return self.scores(metrics, costs), None
+
+    @property
+    def failure(self) -> list[float]:
+        """The scores of a failed trial."""
+        return [math.nan] * len(self.objectives)
+
     def record(self, ahead: int) -> dict[str, Any]:
         """What a study records, and compares when the search is continued."""
         from symnas.studies.record import decision_record, versions
@@ -135,11 +155,11 @@ class Setting:
                 {
                     "name": o.name,
                     "direction": o.direction,
-                    "unit": getattr(self.costs.get(o.name), "unit", None) if o.cost else None,
-                    "cost": text_of(o.cost) if o.cost else None,
+                    "unit": o.cost.unit if o.cost else None,
                 }
                 for o in self.objectives
             ],
+            "costs": {name: cost.model.describe() for name, cost in self.costs.items()},
             "reward": None if self.reward is None else _describe_reward(self.reward),
             "constraints": [] if self.constraints is None else list(self.constraints.describe()),
             "algorithm": text_of(self.algorithm),
@@ -197,7 +217,7 @@ def _bound_costs(
         known = bound.get(model.name)
         if known is None:
             bound[model.name] = model.bind(space)
-        elif getattr(known, "model", model) != model:
+        elif known.model != model:
             raise ValueError(
                 f"Two different cost models of this search are named {model.name!r}. Give one "
                 "another name."

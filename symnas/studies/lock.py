@@ -28,7 +28,9 @@ def only_one(store: Store, name: str) -> Iterator[None]:
     if store.database.location is None:
         yield
         return
-    hold = _by_server(store, name) if store.database.dialect == "postgresql" else _by_file(store, name)
+    hold = (
+        _by_server(store, name) if store.database.dialect == "postgresql" else _by_file(store, name)
+    )
     with hold:
         yield
 

@@ -11,7 +11,8 @@ from symnas.searchspace.decision import Decision
 
 # What decides which trials follow. The rest of a record (versions, the program's text) informs.
 DECISIVE = (
-    "space", "task", "objectives", "reward", "constraints", "algorithm", "seed", "ahead", "initial",
+    "space", "task", "objectives", "reward", "constraints", "costs", "algorithm", "seed", "ahead",
+    "initial",
 )  # fmt: skip
 
 _LINES = 12
@@ -57,7 +58,7 @@ def check_unchanged(
         f'The search "{name}" of this study was begun with something else:\n'
         + "".join(f"  {line}\n" for line in shown)
         + "Put it back as it was; or give another name= to begin a search beside it (finished "
-        "trials of the same task are reused); or on_change=\"carry\" to begin anew with those of "
+        'trials of the same task are reused); or on_change="carry" to begin anew with those of '
         f"its {finished} finished trials that still fit."
     )
 

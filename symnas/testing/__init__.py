@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from symnas.testing.algorithms import algorithm_laws, check_algorithm
     from symnas.testing.examples import example_scores, example_spaces
+    from symnas.testing.spaces import check_space
 
 _LAZY = {
     "algorithm_laws": "symnas.testing.algorithms",
     "check_algorithm": "symnas.testing.algorithms",
+    "check_space": "symnas.testing.spaces",
     "example_scores": "symnas.testing.examples",
     "example_spaces": "symnas.testing.examples",
 }
 
-__all__ = ["algorithm_laws", "check_algorithm", "example_scores", "example_spaces"]
+__all__ = ["algorithm_laws", "check_algorithm", "check_space", "example_scores", "example_spaces"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ import copy
 import functools
 import io
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -67,8 +67,8 @@ def algorithm_laws(
             not promised, `{}` if nothing.
 
     >>> from symnas import algorithms as alg
-    >>> sorted(algorithm_laws(alg.RandomSearch()))[:3]
-    ['asking for several is asking several times', 'constraints are kept', 'distinct']
+    >>> list(algorithm_laws(alg.RandomSearch()))[1:3]
+    ['distinct', 'constraints are kept']
     """
     spaces = example_spaces() if spaces is None else dict(spaces)
     case = _Case(algorithm, spaces, trials, stochastic, exhaustive, names)
@@ -148,9 +148,15 @@ def _value(case: _Case) -> None:
     assert attrs.has(type(algorithm)), f"{type(algorithm).__name__} must be an attrs class"
     other = copy.deepcopy(algorithm)
     assert other == algorithm, f"a copy of {algorithm!r} must equal it"
+    assert isinstance(algorithm, Hashable), (
+        f"{type(algorithm).__name__} must be hashable: freeze it"
+    )
     assert hash(other) == hash(algorithm), f"equal values of {algorithm!r} must have equal hashes"
-    assert repr(other) == repr(algorithm), f"equal values must print alike: {algorithm!r}, {other!r}"
-    for field in attrs.fields(type(algorithm)):
+    assert repr(other) == repr(algorithm), (
+        f"equal values must print alike: {algorithm!r}, {other!r}"
+    )
+    fields: Any = attrs.fields(type(algorithm))  # type: ignore[arg-type]  # tested above
+    for field in fields:
         try:
             setattr(algorithm, field.name, getattr(algorithm, field.name))
         except attrs.exceptions.FrozenInstanceError:
@@ -383,8 +389,8 @@ def _sometimes(value: float, every: int) -> Callable[[Rows], Scores]:
 
 
 def _global_state() -> tuple[Any, ...]:
-    legacy = np.random.get_state()  # noqa: NPY002  (this is what must stay untouched)
-    return random.getstate(), repr(legacy[1:]), bytes(torch.get_rng_state().tolist())
+    legacy = repr(np.random.get_state())
+    return random.getstate(), legacy, bytes(torch.get_rng_state().tolist())
 
 
 @contextlib.contextmanager

@@ -36,7 +36,9 @@ def example_spaces() -> dict[str, sn.Space]:
         "subset": sn.Space(
             {"heads": sn.manyof(2, ["a", "b", "c", "d"], sorted=True), "n": sn.oneof([1, 2])}
         ),
-        "picks": sn.Space({"ops": sn.manyof(2, ["a", "b", "c"], distinct=False), "n": sn.oneof([1, 2])}),
+        "picks": sn.Space(
+            {"ops": sn.manyof(2, ["a", "b", "c"], distinct=False), "n": sn.oneof([1, 2])}
+        ),
         "permutation": sn.Space({"order": sn.permutate(["a", "b", "c", "d"])}),
         "float": sn.Space({"rate": sn.floatv(1e-4, 1e-1, scale="log"), "op": _abc()}),
     }

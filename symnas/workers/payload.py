@@ -58,9 +58,9 @@ def callables_of(program: Any) -> list[Callable[..., Any]]:
 
     def visit(_path: Any, value: Any, _parent: Any) -> Any:
         target = value.target if is_spec(value) else value
-        if callable(target) and not isinstance(target, pg.Symbolic):
-            if registry.is_registered(target):
-                found[id(target)] = target
+        plain = callable(target) and not isinstance(target, pg.Symbolic)
+        if plain and registry.is_registered(target):
+            found[id(target)] = target
         return pg.TraverseAction.ENTER
 
     pg.traverse(program, visit)

@@ -1,10 +1,10 @@
 // A network as cards: a block each, its operations from top to bottom, skips as curves beside them.
 
-const NODE = { width: 172, height: 40, gap: 18, lane: 14 };
-const CARD = { side: 14, head: 30, port: 14, foot: 12, skip: 30, gapX: 30, gapY: 34 };
+const NODE = { width: 178, height: 42, gap: 18, lane: 16 };
+const CARD = { side: 14, head: 30, port: 14, foot: 0, skip: 14, gapX: 30, gapY: 36 };
 
 // What `drawing.py` made: cards [{title, times, nodes, edges}], a node being
-// [label, kind, shape, parameters, MACs, layer, lane]; edges [[from, to]], -1 for the card's input.
+// [label, kind, shape, parameters, MACs, layer, lane, what is folded into it]; edges [[from, to]], -1 for the card's input.
 function network(drawing) {
   const frame = h("div", { class: "network" });
   let width = 0;
@@ -34,7 +34,7 @@ function cardSize(card) {
   const layers = 1 + Math.max(0, ...card.nodes.map((node) => node[5]));
   const skips = card.edges.filter((edge) => sideways(card, edge)).length;
   return {
-    width: 2 * CARD.side + lanes * NODE.width + (lanes - 1) * NODE.lane + (skips ? CARD.skip : 0),
+    width: 2 * CARD.side + lanes * NODE.width + (lanes - 1) * NODE.lane + (skips ? 6 + CARD.skip * skips : 0),
     height: CARD.head + CARD.port + layers * (NODE.height + NODE.gap) + CARD.foot,
   };
 }
@@ -86,31 +86,38 @@ function drawCard({ card, x, y, width, height }, most) {
   const corner = (index) => [CARD.side + laneOf(card, index) * (NODE.width + NODE.lane),
     CARD.head + CARD.port + layerOf(card, index) * (NODE.height + NODE.gap)];
   const hasPort = card.edges.some(([from]) => from < 0);
-  for (const edge of card.edges) group.append(drawEdge(card, edge, corner, port));
+  const lanes = 1 + Math.max(0, ...card.nodes.map((node) => node[6]));
+  let out = CARD.side + lanes * NODE.width + (lanes - 1) * NODE.lane + 4;
+  for (const edge of card.edges) {
+    if (sideways(card, edge)) out += CARD.skip;
+    group.append(drawEdge(card, edge, corner, port, out));
+  }
   if (hasPort) group.append(s("circle", { class: "port", cx: port[0], cy: port[1], r: 3.5 }));
   card.nodes.forEach((node, index) => group.append(drawNode(node, corner(index), most)));
   return group;
 }
 
-function drawNode([label, kind, shape, params, macs], [x, y], most) {
-  const lines = [label, shape ? "gives " + shape : null,
+function drawNode([label, kind, shape, params, macs, , , tail], [x, y], most) {
+  const lines = [label, tail, shape ? "gives " + shape : null,
     params ? format(params) + " parameters" : null, macs ? format(macs) + " MACs" : null];
   const group = s("g", { class: "node " + kind, transform: `translate(${x} ${y})` },
     s("title", {}, lines.filter(Boolean).join("\n")),
     s("rect", { class: "body", width: NODE.width, height: NODE.height, rx: 6 }),
-    s("text", { class: "node-label", x: 10, y: shape ? 17 : 24 }, shorten(label, 27)));
-  if (shape) group.append(s("text", { class: "node-shape", x: 10, y: 31 }, shorten(shape, 28)));
+    s("text", { class: "node-label", x: 10, y: shape || tail ? 17 : 25 }, shorten(label, 27)));
+  if (shape) group.append(s("text", { class: "node-shape", x: 10, y: 32 }, shorten(shape, tail ? 14 : 28)));
+  if (tail) group.append(s("text", { class: "node-shape", x: NODE.width - 10, y: 32, "text-anchor": "end" },
+    shorten(tail, 15)));
   if (macs) group.append(s("rect", { class: "share", x: 3, y: NODE.height - 5, height: 3, rx: 1.5,
     width: Math.max(2, (NODE.width - 6) * macs / most).toFixed(1) }));
   return group;
 }
 
-function drawEdge(card, [from, to], corner, port) {
+function drawEdge(card, [from, to], corner, port, out) {
   const [bx, by] = corner(to);
   const start = from < 0 ? port : [corner(from)[0] + NODE.width / 2, corner(from)[1] + NODE.height];
   const [la, lb] = [laneOf(card, from), laneOf(card, to)];
   const end = [bx + NODE.width / 2, by];
-  if (sideways(card, [from, to])) return sideEdge(from, corner, port, [bx + NODE.width, by + NODE.height / 2]);
+  if (sideways(card, [from, to])) return skipEdge(start, from < 0 ? 0 : NODE.gap / 2, end, out);
   if (la === lb) return arrow(`M${start}L${end}`, end, 90);
   const bend = NODE.height / 2 + NODE.gap;
   if (lb > la) { // a branch begins: over to its lane, then down it
@@ -121,14 +128,13 @@ function drawEdge(card, [from, to], corner, port) {
   return arrow(`M${start}L${start[0]} ${high}C${start[0]} ${end[1]} ${end[0]} ${high} ${end}`, end, 90);
 }
 
-// A skip: out to the right of its lane, down, and back in from the side.
-function sideEdge(from, corner, port, end) {
-  const start = from < 0 ? port : [corner(from)[0] + NODE.width, corner(from)[1] + NODE.height / 2];
-  const out = end[0] + CARD.skip - 8;
-  const r = 12;
-  const path = `M${start}H${out - r}Q${out} ${start[1]} ${out} ${start[1] + r}` +
-    `V${end[1] - r}Q${out} ${end[1]} ${out - r} ${end[1]}H${end[0]}`;
-  return arrow(path, end, 180, "skip-edge");
+// A skip: in the gap below its source to the right of all lanes, down, and back above its target.
+function skipEdge([x, y], drop, [ex, ey], out) {
+  const r = 7, a = y + drop, b = ey - NODE.gap / 2 - 2, enter = ex + 24;
+  const path = (drop ? `M${x} ${y}V${a - r}Q${x} ${a} ${x + r} ${a}` : `M${x} ${a}`) +
+    `H${out - r}Q${out} ${a} ${out} ${a + r}V${b - r}Q${out} ${b} ${out - r} ${b}` +
+    `H${enter + r}Q${enter} ${b} ${enter} ${b + r}V${ey}`;
+  return arrow(path, [enter, ey], 90, "skip-edge");
 }
 
 function arrow(path, [x, y], angle, kind = "") {
