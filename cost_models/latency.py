@@ -1,149 +1,206 @@
-"""Latency, measured end to end on this machine."""
+"""Latency: how long a network takes on this machine, measured end to end."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import platform
-import statistics
-import time
+import functools
+import hashlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 import attrs
 import torch
 
-from symnas import Architecture, CostModel, MissingExtra
-from symnas.costs.layers import example, run
+from symnas.architecture.architecture import Architecture
+from symnas.costs.bound import network_key
+from symnas.costs.cache import MeasurementCache, cache_folder
+from symnas.costs.code import code_digest
+from symnas.costs.layers import network, shape_network
+from symnas.costs.machine import cpu, cpu_name, gpu
+from symnas.costs.model import CostModel
+from symnas.costs.quiet import quiet
+from symnas.costs.timing import Timing, time_calls
+from symnas.errors import MissingExtra
+from symnas.searching.checks import at_least, one_of
 
-RUNTIMES = ("torch", "onnxruntime")
+Call = Callable[[], object]
 
 
 @attrs.frozen
 class Latency(CostModel):
-    """Milliseconds of one forward pass on this machine: the median of many, after a warm-up.
+    """Milliseconds for one batch, from the input to the output, on this machine.
 
-    Measured once for each architecture and configuration, and kept on disk: the file is named by
-    `symnas.cost_models.latency.cache_file()`. Weights are random, the mode is eval.
+    The network is built with random weights, in evaluation mode without gradients, and run again
+    and again; the number is the median of repeated blocks of calls, see
+    `symnas.costs.timing.time_calls`. What else runs on the machine counts: `noise` tells how much
+    the blocks wavered.
+
+    Measurements are kept on disk (`symnas.costs.cache.cache_folder`), one file for each machine,
+    version and set of options. An architecture is found there by its program and the code of its
+    modules, so edited code is measured anew; functions that are reached only through data are not
+    seen. Keep the folder with a study: a search is repeated exactly with the same measurements.
 
     Args:
-        runtime: "torch" (eager) or "onnxruntime" (the exported network; export takes a second or
-            so an architecture).
-        threads: of the runtime, on the CPU.
-        batch: examples a pass.
-        device: "cpu" or "cuda".
-        seconds: how long to measure one architecture, at most. Measuring ends earlier when the
-            median is known to 1%.
-        cache: whether to use the disk.
+        runtime: "torch" (eager), or "onnxruntime" (the exported network: exporting takes about a
+            second an architecture).
+        threads: how many the runtime may use on the processor.
+        batch: examples in a batch.
+        device: "cpu", or "cuda" (with runtime "torch").
+        repeats: the least number of timed blocks.
+        warmup: calls beforehand.
+        seconds: the most time for one architecture. It ends earlier when the median is known
+            to `precision`.
+        precision: relative half-width of the median's 95% interval.
+        name: another one, where a search has two latencies.
+        cache: whether to keep measurements on disk.
+
+    Raises:
+        ValueError: an option is out of range, or there is no such device.
+        MissingExtra: the runtime is not installed (when measuring).
+        CostFailed: an architecture could not be built or run (when measuring).
 
     >>> import symnas as sn
-    >>> latency = Latency(seconds=0.02, cache=False)
-    >>> latency.measure(sn.Architecture(sn.nn.Linear(64, 64), input=(64,))) > 0
+    >>> Latency(batch=8) <= 2.0
+    Constraint(cost=Latency(batch=8), limits=Limits(upper=2.0))
+    >>> net = sn.Architecture(sn.nn.Linear(64, 64), input=(64,))
+    >>> Latency(seconds=0.02, cache=False)(net) > 0
     True
     """
 
-    expense: ClassVar[int] = 2
+    runtime: str = attrs.field(default="torch", validator=one_of(("torch", "onnxruntime")))
+    threads: int = attrs.field(default=1, validator=at_least(1))
+    batch: int = attrs.field(default=1, validator=at_least(1))
+    device: str = attrs.field(default="cpu", kw_only=True)
+    repeats: int = attrs.field(default=20, validator=at_least(3), kw_only=True)
+    warmup: int = attrs.field(default=5, validator=at_least(1), kw_only=True)
+    seconds: float = attrs.field(default=0.5, validator=attrs.validators.gt(0), kw_only=True)
+    precision: float = attrs.field(default=0.01, validator=attrs.validators.gt(0), kw_only=True)
+    name: str = attrs.field(default="latency", kw_only=True)
+    cache: bool = attrs.field(default=True, kw_only=True)
 
-    runtime: str = attrs.field(default="torch", validator=attrs.validators.in_(RUNTIMES))
-    threads: int = attrs.field(default=1, validator=attrs.validators.ge(1))
-    batch: int = attrs.field(default=1, validator=attrs.validators.ge(1))
-    device: str = attrs.field(default="cpu")
-    seconds: float = attrs.field(default=0.2, validator=attrs.validators.gt(0))
-    cache: bool = True
-    name: str = "latency"
-    unit: str = "ms"
+    unit = "ms"
+    expense: ClassVar[int] = 9
 
     def __attrs_post_init__(self) -> None:
-        if self.device != "cpu" and self.runtime == "onnxruntime":
-            raise ValueError(f"`device` ({self.device!r}) must be 'cpu' with runtime='onnxruntime'.")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"`device` ({self.device!r}): torch finds no CUDA device here.")
+        kind = torch.device(self.device).type
+        if kind not in ("cpu", "cuda"):
+            raise ValueError(f"Latency: the value of `device` ({self.device!r}) must be 'cpu' or 'cuda'.")
+        if kind == "cuda" and self.runtime != "torch":
+            raise ValueError(
+                f"Latency: the value of `device` ({self.device!r}) must be 'cpu' with "
+                f"runtime={self.runtime!r}. Use runtime='torch' for a GPU."
+            )
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"Latency: the value of `device` ({self.device!r}) names a GPU, and torch finds none "
+                "on this machine. Use device='cpu'."
+            )
+
+    @property
+    def device_name(self) -> str:
+        """The model name of the processor or GPU."""
+        if self._on_gpu:
+            return torch.cuda.get_device_name(self.device)
+        return cpu_name()
+
+    @property
+    def needs_input(self) -> bool:
+        return True
 
     def measure(self, architecture: Architecture) -> float:
-        """Milliseconds of one forward pass."""
-        return self.reading(architecture)["median_ms"]
+        return self.timing(architecture).ms
 
     def noise(self, architecture: Architecture) -> float:
-        """The machine's noise in that measurement: interquartile range over median."""
-        return self.reading(architecture)["noise"]
+        """How much the machine wavered: the blocks' interquartile range over their median."""
+        self(architecture)  # the checks and messages of a failure
+        return self.timing(architecture).noise
 
-    def reading(self, architecture: Architecture) -> dict[str, float]:
-        """Median, noise and number of passes of an architecture, measured or from the disk."""
-        key = json.dumps([self._configuration(), architecture.key])
-        if self.cache and (found := _cached().get(key)) is not None:
-            return found
-        x = example(architecture, "The cost 'latency'", self.batch, "cpu")
-        # A trial's weights must not depend on whether something was measured before it.
-        cuda = [self.device] if self.device.startswith("cuda") else []
-        with torch.random.fork_rng(cuda), _threads(self.threads), torch.inference_mode():
-            once = getattr(self, f"_{self.runtime}")(architecture, x)
-            reading = _time(once, self.seconds)
-        if self.cache:
-            _remember(key, reading)
-        return reading
+    def timing(self, architecture: Architecture) -> Timing:
+        """The measurement, from disk if it was made before."""
+        if not self.cache:
+            return self._time(architecture)
+        cache = _opened(self._setting(), str(cache_folder()))
+        key = _key(architecture)
+        found = cache.get(key) or cache.put(key, attrs.asdict(self._time(architecture)))
+        return Timing(float(found["ms"]), float(found["noise"]), int(found["blocks"]))
 
-    def describe(self) -> dict[str, Any]:
-        """What a study records of it, the machine included."""
-        return {**super().describe(), "configuration": self._configuration()}
+    @property
+    def _on_gpu(self) -> bool:
+        return torch.device(self.device).type == "cuda"
 
-    def _torch(self, architecture: Architecture, x: torch.Tensor) -> Callable[[], Any]:
-        module = architecture.build().eval().to(self.device)
-        x = x.to(self.device)
-        run(module, x, architecture)
+    def _setting(self) -> tuple[tuple[str, Any], ...]:
+        """What measurements depend on, besides the architecture."""
+        where = gpu(self.device) if self._on_gpu else cpu()
+        options = {
+            field.name: getattr(self, field.name)
+            for field in attrs.fields(type(self))
+            if field.name not in ("name", "cache")
+        }
+        runtimes = {"torch": torch.__version__}
+        if self.runtime == "onnxruntime":
+            _onnxruntime()
+            runtimes["onnxruntime"] = version("onnxruntime")
+        return tuple(sorted({**where, **options, **runtimes}.items()))
 
-        def once() -> None:
-            module(x)
-            if self.device != "cpu":
-                torch.cuda.synchronize(self.device)
+    def _time(self, architecture: Architecture) -> Timing:
+        with quiet(), _threads(self.threads), contextlib.ExitStack() as stack:
+            if self.runtime == "onnxruntime":
+                call = self._in_onnxruntime(architecture)  # exporting wants no inference mode
+            else:
+                stack.enter_context(torch.inference_mode())
+                call = self._in_torch(architecture)
+            return time_calls(
+                call,
+                warmup=self.warmup,
+                repeats=self.repeats,
+                seconds=self.seconds,
+                precision=self.precision,
+                synchronize=(lambda: torch.cuda.synchronize(self.device)) if self._on_gpu else None,
+            )
 
-        return once
+    def _in_torch(self, architecture: Architecture) -> Call:
+        module = network(architecture).to(self.device)
+        x = self._input(architecture).to(self.device)
+        return lambda: module(x)
 
-    def _onnxruntime(self, architecture: Architecture, x: torch.Tensor) -> Callable[[], Any]:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtra(
-                "Latency(runtime='onnxruntime') needs onnxruntime: pip install 'symnas[onnx]'."
-            ) from error
-        with torch.inference_mode(False):
-            model = architecture.to_onnx(None, batch=self.batch, check=False)
-        options = onnxruntime.SessionOptions()
+    def _in_onnxruntime(self, architecture: Architecture) -> Call:
+        runtime = _onnxruntime()
+        network(architecture)  # what cannot be built says so itself, not through the exporter
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: x.numpy()}
+        model = architecture.to_onnx(None, batch=self.batch, check=False)
+        session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        feed = {session.get_inputs()[0].name: self._input(architecture).numpy()}
         return lambda: session.run(None, feed)
 
-    def _configuration(self) -> list[Any]:
-        return [machine(), _version(self.runtime), self.runtime, self.threads, self.batch, self.device]
+    def _input(self, architecture: Architecture) -> torch.Tensor:
+        assert architecture.input is not None
+        return torch.randn(self.batch, *architecture.input)
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in attrs.fields(type(self))
+            if getattr(self, field.name) != field.default
+        ]
+        return f"Latency({', '.join(changed)})"
 
 
-def _time(once: Callable[[], Any], seconds: float) -> dict[str, float]:
-    """Median milliseconds of `once`, its relative interquartile range, and the number of passes."""
-    clock = time.perf_counter
-    end = clock() + seconds
-    for _ in range(3):
-        once()
-    times: list[float] = []
-    while len(times) < 5 or clock() < end:
-        start = clock()
-        once()
-        times.append(1000 * (clock() - start))
-        if len(times) % 20 == 0 and _known(times):
-            break
-    low, median, high = statistics.quantiles(times, n=4)
-    return {"median_ms": median, "noise": (high - low) / median, "passes": len(times)}
+def _key(architecture: Architecture) -> str:
+    """Equal for networks that take the same time: the program, and the code behind it."""
+    module = shape_network(architecture)
+    kinds = sorted({type(part) for part in module.modules()}, key=lambda k: (k.__module__, k.__qualname__))
+    shapes = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+    text = f"{network_key(architecture)} {code_digest(*kinds)} {module!r} {shapes}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _known(times: list[float]) -> bool:
-    # The standard error of a median is about 1.25 sigma / sqrt(n), sigma about 0.74 of the IQR.
-    low, median, high = statistics.quantiles(times, n=4)
-    error = 1.25 * 0.74 * (high - low) / len(times) ** 0.5
-    return len(times) >= 40 and error < 0.01 * median
+@functools.lru_cache(maxsize=32)
+def _opened(setting: tuple[tuple[str, Any], ...], folder: str) -> MeasurementCache:
+    return MeasurementCache("latency", dict(setting))  # by folder, which a test may change
 
 
 @contextlib.contextmanager
@@ -156,66 +213,11 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@lru_cache
-def machine() -> str:
-    """The processor and its number of cores."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    return f"{model}, {os.cpu_count()} cores"
-
-
-def _version(runtime: str) -> str:
-    if runtime == "torch":
-        return str(torch.__version__)
-    from importlib.metadata import version
-
-    return version("onnxruntime")
-
-
-def cache_file() -> Path:
-    """Where readings are kept: in the user's cache folder, or in `$SYMNAS_CACHE`."""
-    import platformdirs
-
-    folder = os.environ.get("SYMNAS_CACHE") or platformdirs.user_cache_dir("symnas")
-    return Path(folder) / "latency.jsonl"
-
-
-_readings: dict[Path, dict[str, dict[str, float]]] = {}
-
-
-def _cached() -> dict[str, dict[str, float]]:
-    path = cache_file()
-    if path not in _readings:
-        _readings[path] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for line in path.read_text().splitlines():
-                # A process that was killed while it wrote leaves half a line.
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    record = json.loads(line)
-                    _readings[path][record["key"]] = {
-                        k: float(record[k]) for k in ("median_ms", "noise", "passes")
-                    }
-    return _readings[path]
-
-
-def _remember(key: str, reading: dict[str, float]) -> None:
-    path = cache_file()
-    _cached()[key] = reading
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"key": key, **reading}) + "\n"
-    # One short write in append mode: several processes do not mix their lines.
-    with path.open("a") as file:
-        file.write(line if _ends_line(path) else "\n" + line)
-
-
-def _ends_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        if file.tell() == 0:
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra(
+            "Latency(runtime='onnxruntime') needs onnxruntime: pip install 'symnas[onnx]'."
+        ) from error
+    return onnxruntime

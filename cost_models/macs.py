@@ -33,6 +33,7 @@ class Macs(CostModel):
     221184
     """
 
+    name: str = attrs.field(default="macs", kw_only=True)
     unit = "MACs"
     expense: ClassVar[int] = 2
 

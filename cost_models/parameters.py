@@ -27,6 +27,7 @@ class Parameters(CostModel):
     10.0
     """
 
+    name: str = attrs.field(default="parameters", kw_only=True)
     unit = "parameters"
     expense: ClassVar[int] = 1
 

@@ -13,10 +13,10 @@ import symnas as sn
 from symnas import algorithms as alg
 from symnas.searching.sequential import SequentialRun
 from symnas.testing import algorithm_laws, example_spaces
-from symnas.testing.algorithms import drive
+from symnas.testing.driving import drive
 
 _evolution = pg.evolution.regularized_evolution(
-    pg.evolution.mutators.Uniform(seed=1), population_size=6, tournament_size=3, seed=1
+    pg.evolution.mutators.Uniform(seed=1), population_size=3, tournament_size=2, seed=1
 )
 _some = {
     name: space
@@ -25,7 +25,7 @@ _some = {
 }
 _two = {name: _some[name] for name in ("subset", "conditional")}
 # PyGlove proposes slowly, is seeded by itself, and prints what Python cannot read.
-_pyglove = {"stochastic": False, "names": None, "trials": 8}
+_pyglove = {"stochastic": False, "names": None, "trials": 6}
 
 ALGORITHMS = {
     "random": (alg.RandomSearch(), {}),

@@ -11,7 +11,7 @@ import pytest
 import symnas as sn
 from symnas import algorithms as alg
 from symnas.testing import example_scores
-from symnas.testing.algorithms import drive
+from symnas.testing.driving import drive
 
 
 def evolution(seed=1, population_size=5):

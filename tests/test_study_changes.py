@@ -79,6 +79,15 @@ def test_carry_evaluates_again_what_another_task_has_measured(tmp_path: Path) ->
     assert [t.metrics for t in study.trials] == [{"score": sum(t.row)} for t in old.trials]
 
 
+def test_carry_evaluates_new_initial_architectures_next(tmp_path: Path) -> None:
+    search(tmp_path)
+    initial = [[3, 3, 3, 3], [3, 3, 3, 2]]
+    study = search(tmp_path, initial=initial, on_change="carry", trials=20)
+    rows = [t.row for t in study.trials]
+    assert rows[12:14] == [(3, 3, 3, 3), (3, 3, 3, 2)] and len(set(rows)) == 20
+    assert [t.number for t in study.trials if t.reused] == list(range(12))
+
+
 def test_carry_finds_the_same_program_where_a_decision_became_a_constant(tmp_path: Path) -> None:
     old = search(tmp_path, space=mixed(sn.oneof([1.0, 2.0])), trials=None)
     study = search(tmp_path, space=mixed(2.0), on_change="carry", trials=None)

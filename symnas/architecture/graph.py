@@ -8,7 +8,7 @@ import networkx
 import torch
 from torch.overrides import TorchFunctionMode
 
-from symnas.costs.layers import example, meta_module
+from symnas.costs.layers import shape_network
 
 # Functions that look at a tensor without computing one, or only move it.
 _SILENT = {
@@ -36,12 +36,14 @@ def graph(architecture: Any, input: tuple[int, ...] | None = None) -> networkx.D
     >>> [data["op"] for _, data in net.graph().nodes(data=True)]
     ['input', 'Linear', 'ReLU', 'output']
     """
-    module = meta_module(architecture)
-    if input is not None:
-        x = torch.zeros((1, *input), device="meta")
-    else:
-        x = example(architecture, "The graph of a network")
-    tracer = _Tracer(module)
+    shape = input if input is not None else architecture.input
+    if shape is None:
+        raise ValueError(
+            "The graph of a network needs the shape of one example: give `input=` here, or to the "
+            "space that the architecture is from."
+        )
+    x = torch.zeros((1, *shape), device="meta")
+    tracer = _Tracer(shape_network(architecture))
     with torch.no_grad():
         return tracer.trace(x)
 

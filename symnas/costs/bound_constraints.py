@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from symnas.costs.bound import BoundCost
 from symnas.costs.constraints import Constraint, Constraints, Predicate
 from symnas.costs.reach import DEAR
+from symnas.errors import DeclarationError
 
 if TYPE_CHECKING:
     from symnas.searchspace.space import Seed, Space
@@ -70,7 +71,7 @@ class BoundPredicate:
     def _allows(self, row: Rows) -> bool:
         allowed = self.function(self.space.decode(row))
         if not isinstance(allowed, bool | np.bool_):
-            raise TypeError(
+            raise DeclarationError(
                 f"The constraint `{self}` returned {allowed!r:.60} for an architecture; it must "
                 "return True or False."
             )

@@ -10,6 +10,8 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from symnas.errors import DeclarationError
+
 C = TypeVar("C")
 
 
@@ -85,12 +87,12 @@ class Comparable(Generic[C]):
     def _number(self, other: Any, sign: str) -> float:
         name = getattr(self, "name", type(self).__name__)
         if isinstance(other, bool | np.bool_) or not isinstance(other, numbers.Real):
-            raise TypeError(
+            raise DeclarationError(
                 f"`{name} {sign} ...`: the limit ({other!r}) must be a number, in the unit of {name}."
             )
         value = float(other)
         if not math.isfinite(value):
-            raise ValueError(
+            raise DeclarationError(
                 f"`{name} {sign} {value}`: the limit must be finite. Leave the constraint out if "
                 f"there is no limit on {name}."
             )
@@ -101,9 +103,9 @@ def refuse_truth(constraint: object) -> bool:
     """The `__bool__` of constraints: Python's chained comparisons would lose one of two halves.
 
     Raises:
-        TypeError: always.
+        DeclarationError: always.
     """
-    raise TypeError(
+    raise DeclarationError(
         f"The constraint `{constraint}` has no truth value before an architecture is known. Python "
         "reads `a <= cost <= b` as `a <= cost and cost <= b`, which would drop one half: write two "
         "constraints, subject_to=[cost >= a, cost <= b]."

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from symnas.costs.comparison import Comparable, Limits, refuse_truth
+from symnas.errors import DeclarationError
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
@@ -106,7 +107,7 @@ def metric(name: str) -> Metric:
     True
     """
     if not isinstance(name, str) or not name:
-        raise TypeError(f"sn.metric: `name` ({name!r}) must be the name of a metric of the task.")
+        raise DeclarationError(f"sn.metric: `name` ({name!r}) must be the name of a metric of the task.")
     return Metric(name)
 
 
@@ -129,8 +130,8 @@ class Constraints:
         """Constraints from what `subject_to` is given: one or a list.
 
         Raises:
-            TypeError: an item is neither a constraint nor a function of an architecture.
-            ValueError: two different cost models have the same name.
+            DeclarationError: an item is neither a constraint nor a function of an architecture,
+                or two different cost models have the same name.
 
         >>> import symnas as sn
         >>> from symnas import cost_models as cm
@@ -155,7 +156,7 @@ class Constraints:
             elif callable(item) and not isinstance(item, type) and not hasattr(item, "bind"):
                 predicates.append(item)
             else:
-                raise TypeError(_no_constraint(index, item))
+                raise DeclarationError(_no_constraint(index, item))
         _check_names(costs)
         return cls(tuple(costs), tuple(predicates), tuple(metrics))
 
@@ -178,7 +179,7 @@ def _check_names(constraints: list[Constraint]) -> None:
     for constraint in constraints:
         model = models.setdefault(constraint.cost.name, constraint.cost)
         if model != constraint.cost:
-            raise ValueError(
+            raise DeclarationError(
                 f"Two different cost models are named {model.name!r}: {model!r} and "
                 f'{constraint.cost!r}. Give one another name, as in Latency(name="latency_gpu").'
             )

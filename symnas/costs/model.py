@@ -14,7 +14,7 @@ from symnas.costs.code import code_digest
 from symnas.costs.comparison import Comparable, Limits
 from symnas.costs.constraints import Constraint
 from symnas.costs.quiet import quiet
-from symnas.errors import SymnasError
+from symnas.errors import DeclarationError, SymnasError
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
@@ -44,7 +44,7 @@ class CostModel(Comparable[Constraint]):
             order, and from 8 on the library measures as few architectures as it can.
 
     Raises:
-        TypeError: the class writes neither or both of `layer` and `measure`, or says no unit.
+        DeclarationError: the class writes neither or both of `layer` and `measure`, or no unit.
 
     >>> import symnas as sn
     >>> class Activations(sn.CostModel):
@@ -179,18 +179,18 @@ class CostModel(Comparable[Constraint]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> CostModel:
         if cls.layer is CostModel.layer and cls.measure is CostModel.measure:
-            raise TypeError(
+            raise DeclarationError(
                 f"{cls.__name__} says no cost: write `layer(self, module, inputs, outputs)` or "
                 "`measure(self, architecture)`."
             )
         if getattr(cls, "unit", None) is CostModel.unit:
-            raise TypeError(f'{cls.__name__} says no unit: write `unit = "ms"` in the class.')
+            raise DeclarationError(f'{cls.__name__} says no unit: write `unit = "ms"` in the class.')
         return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.layer is not CostModel.layer and cls.measure is not CostModel.measure:
-            raise TypeError(
+            raise DeclarationError(
                 f"{cls.__name__} writes both `layer` and `measure`, and it would not be clear which "
                 "one counts: keep one."
             )

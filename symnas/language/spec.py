@@ -33,6 +33,13 @@ class Spec(pg.Functor):  # type: ignore[misc]
 
     def _on_bound(self) -> None:
         super()._on_bound()
+        self._check()
+
+    def _on_change(self, field_updates: Any) -> None:
+        super()._on_change(field_updates)
+        self._check()  # `rebind` may bring in what could not be stored
+
+    def _check(self) -> None:
         from symnas.language.check import check_arguments
 
         check_arguments(self)

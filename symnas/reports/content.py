@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Trials whose source, JSON and drawing are on the page, beside those of the front; of a front at
 # most this many.
-DETAILED = 200
+DETAILED = 100
 _REASON = 2000  # characters of a failure's reason
 _NUMBERS = 12  # trial numbers listed for a reason
 

@@ -25,25 +25,28 @@ def plural(count: int, noun: str) -> str:
 
 
 def size(text: str) -> str:
-    """An exact number of any size, with its magnitude where it is long.
+    """How many architectures: exact, with the magnitude where that is long.
 
     >>> size("14950308672")
-    '14,950,308,672 (about 1.5 × 10¹⁰)'
+    '14,950,308,672 architectures, about 1.5\xa0×\xa010¹⁰'
     >>> size("720")
-    '720'
+    '720 architectures'
     """
     if not text.isdigit():
-        return text
+        return f"{text} architectures"
     digits = text.lstrip("0") or "0"
-    exact = f"{int(digits):,}" if len(digits) < 4000 else digits
+    exact = f"{int(digits):,}" if len(digits) < 4000 else digits  # the limit of int()
+    noun = "architecture" if digits == "1" else "architectures"
     if len(digits) < 8:
-        return exact
+        return f"{exact} {noun}"
     exponent = len(digits) - 1
     mantissa = round(int(digits[:3]) / 100, 1)
     if mantissa == 10:
         mantissa, exponent = 1.0, exponent + 1
-    about = f"{mantissa:g} × 10{str(exponent).translate(_SUPERSCRIPT)}"
-    return f"{exact} (about {about})" if len(digits) <= 30 else f"about {about}"
+    about = f"about {mantissa:g}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10" + str(exponent).translate(
+        _SUPERSCRIPT
+    )
+    return f"{exact} {noun}, {about}"
 
 
 def number(value: float) -> str:
@@ -67,9 +70,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
+        return f"{minutes} min" + (f" {rest} s" if rest else "")
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+    return f"{hours} h" + (f" {minutes} min" if minutes else "")
 
 
 def paragraph(
@@ -100,12 +103,12 @@ def _searched(study: Study) -> str:
     where = f"the space “{name}”" if name else "a space"
     what = plural(decisions, "decision")
     if "size" in space:
-        noun = "architecture" if str(space["size"]) == "1" else "architectures"
-        what += f", {size(str(space['size']))} {noun}"
+        what += f"; {size(str(space['size']))}"
     sentence = f"{algorithm} searched {where} ({what}) to {aims}"
     constraints = study.record.get("constraints", ())
     if constraints:
-        sentence += ", subject to " + " and ".join(constraints)
+        limits = " and ".join(constraints).replace("<=", "≤").replace(">=", "≥")
+        sentence += f", subject to {limits}"
     return sentence + "."
 
 

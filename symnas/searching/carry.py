@@ -62,8 +62,13 @@ def carry(store: Store, old: SearchRow, setting: Setting, record: Mapping[str, A
             dropped += 1
             continue
         problem.propose(found[None])
-        values, finished = _values(setting, row, found, reusable=same and same_task)
-        (kept if finished else again).append(values)
+        finished = _finished(setting, found, row) if same and same_task else None
+        if finished is not None:
+            kept.append(finished)
+        else:
+            again.append(_proposed(setting, found, row))
+    for index in np.flatnonzero(problem.fresh(setting.initial)):
+        again.insert(index, _proposed(setting, setting.initial[index], None))
     trials = [{**values, "number": number} for number, values in enumerate([*kept, *again])]
     for values in trials[len(kept) :]:
         values["seed"] = trial_seed(setting.seed, values["number"])
@@ -106,20 +111,21 @@ def _value(decision: Decision, was: Decision, value: int) -> int | None:
     return round(rescale(number, low, high, decision.scale) * (FLOAT_LEVELS - 1))
 
 
-def _values(
-    setting: Setting, row: Mapping[str, Any], found: Row, *, reusable: bool
-) -> tuple[dict[str, Any], bool]:
+def _proposed(setting: Setting, found: Row, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The columns of a trial that is to be evaluated; number and seed come with its place."""
     costs = setting.costs_of(found[None])
-    assignment = Assignment(0, row["seed"], "", row["budget"], row["repeat"])
-    entry = Entry(found[None], 0, assignment, "running", None)
-    values = proposal(entry, setting.space.decode(found), costs)
-    if reusable:
-        try:
-            scores, reason = setting.judge(loads(row["metrics"]), costs)
-        except KeyError:  # the new objectives need what was not measured
-            return values, False
-        values |= reuse(row, scores, reason)
-        if row["reused_number"] is not None:
-            values |= {name: row[name] for name in ("reused_search", "reused_number")}
-        return values, True
-    return values, False
+    budget, repeat = (None, 0) if row is None else (row["budget"], row["repeat"])
+    entry = Entry(found[None], 0, Assignment(0, 0, "", budget, repeat), "running", None)
+    return proposal(entry, setting.space.decode(found), costs)
+
+
+def _finished(setting: Setting, found: Row, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The columns of a trial that keeps its result; None if it lacks what the objectives need."""
+    try:
+        scores, reason = setting.judge(loads(row["metrics"]), setting.costs_of(found[None]))
+    except KeyError:
+        return None
+    values = _proposed(setting, found, row) | {"seed": row["seed"]} | reuse(row, scores, reason)
+    if row["reused_number"] is not None:  # the result of a third one: that is where its files are
+        values |= {name: row[name] for name in ("reused_search", "reused_number")}
+    return values

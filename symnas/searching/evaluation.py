@@ -216,8 +216,8 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, TrialFailed):
         return message[:_MESSAGE]
     text = f"{type(error).__name__}: {message}"[:_MESSAGE].rstrip(": ")
-    frames = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in frames if frame.filename != __file__][-_FRAMES:]
+    traced = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in traced if frame.filename != __file__][-_FRAMES:]
     places = [f"  at {Path(f.filename).name}:{f.lineno} in {f.name}: {f.line}" for f in frames]
     return "\n".join([text, *places])
 

@@ -8,7 +8,6 @@ recorded proposals are replayed instead of asked for, recorded results instead o
 
 from __future__ import annotations
 
-import itertools
 import time
 from typing import Protocol
 
@@ -78,15 +77,16 @@ class Loop:
 
     def __call__(self, limits: Limits) -> str:
         """Searches until a limit is reached or nothing is left; returns which it was."""
-        for number in itertools.count():
+        number = 0
+        while True:
             self._tell_until(number - self.ahead)
             ending = limits.reached(number)
             if ending is None and not (self._replay(number) or self._propose(number)):
                 ending = self._nothing_left(number)
             if ending is not None:
-                break
-        self._tell_until(number - 1)
-        return ending
+                self._tell_until(number - 1)
+                return ending
+            number += 1
 
     def _replay(self, number: int) -> bool:
         """Goes through a recorded proposal again, if there is one of that number."""
@@ -135,6 +135,7 @@ class Loop:
             while self.told not in self._results:
                 for finished, outcome in self.workplace.collect():
                     entry = self.journal.finish(finished, outcome)
+                    assert entry.scores is not None
                     self._results[finished] = entry.scores
                     self.progress.finished(entry)
             row, scores = self._open.pop(self.told), self._results.pop(self.told)

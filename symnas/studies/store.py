@@ -65,7 +65,7 @@ class Store:
         """All searches, in the order in which they were begun."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(searches).order_by(searches.c.id)).mappings()
-            return [_search_row(row) for row in rows]
+            return [_search_row(dict(row)) for row in rows]
 
     def find(self, name: str) -> SearchRow | None:
         """The search of that name."""
@@ -102,7 +102,7 @@ class Store:
                 rename = searches.update().where(searches.c.id == archive.id)
                 connection.execute(rename.values(name=renamed))
             inserted = connection.execute(searches.insert(), values)
-            search = int(inserted.inserted_primary_key[0])
+            search = inserted.inserted_primary_key[0]  # type: ignore[index]
             if carried:
                 connection.execute(_begin, [{**row, "search": search} for row in carried])
         found = self.find(name)
@@ -147,7 +147,7 @@ class Store:
         with self._engine.connect() as connection:
             for row in connection.execute(_reusable, values).mappings():
                 if row["budget"] == budget:
-                    yield row
+                    yield dict(row)
 
     def trials(
         self,
@@ -158,7 +158,7 @@ class Store:
         columns: Sequence[str] = (),
     ) -> Iterator[Mapping[str, Any]]:
         """The trials of a search in the order of their numbers, read as they are asked for."""
-        query = sa.select(*([trials.c[name] for name in columns] or [trials]))
+        query = sa.select(*[trials.c[name] for name in columns] or trials.c)
         query = query.where(trials.c.search == search).order_by(trials.c.number)
         if states:
             query = query.where(trials.c.state.in_(list(states)))
@@ -166,7 +166,7 @@ class Store:
             query = query.where(trials.c.number == number)
         with self._engine.connect() as connection:
             lazily = connection.execution_options(yield_per=500)
-            yield from lazily.execute(query).mappings()
+            yield from map(dict, lazily.execute(query).mappings())
 
     def count(self, search: int) -> dict[str, int]:
         """How many trials there are of each state."""

@@ -1,8 +1,4 @@
-"""The laws of search algorithms, as tests that any algorithm can be put through.
-
-An algorithm is driven as a search drives it: a proposal is asked for when exactly the results up
-to `ahead` proposals before it were told, in order.
-"""
+"""The laws of search algorithms, as tests that any algorithm can be put through."""
 
 from __future__ import annotations
 
@@ -11,24 +7,30 @@ import contextlib
 import copy
 import functools
 import io
-import random
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 from unittest import mock
 
 import attrs
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from symnas.searching.algorithm import Algorithm, Run
+from symnas.searching.algorithm import Algorithm
 from symnas.searching.objectives import Objective
 from symnas.searching.problem import Problem
 from symnas.searchspace.space import Space
+from symnas.testing.driving import (
+    Allowed,
+    drive,
+    global_state,
+    go_on,
+    other_global_state,
+    same,
+    sometimes,
+)
 from symnas.testing.examples import example_scores, example_spaces
 
 Rows = NDArray[np.int32]
-Scores = NDArray[np.float64]
 
 
 def check_algorithm(algorithm: Algorithm, **options: Any) -> None:
@@ -93,53 +95,6 @@ class _Case:
         return drive(problem, run, self.trials if trials is None else trials, **options)
 
 
-def drive(
-    problem: Problem,
-    run: Run,
-    trials: int,
-    *,
-    ahead: int = 1,
-    score: Callable[[Rows], Scores] = example_scores,
-    before: Sequence[Rows] = (),
-) -> Rows:
-    """Searches in this process; returns the rows proposed, `(<= trials, columns)`.
-
-    Args:
-        problem: what is solved.
-        run: a run of an algorithm on it.
-        trials: when to stop, those in `before` included.
-        ahead: how many proposals may be open when the next is asked for.
-        score: gives the scores `(1, objectives)` of a row `(1, columns)`.
-        before: rows that were proposed already, which are gone through again instead of asked.
-    """
-    rows: list[Rows] = []
-    told = 0
-
-    def tell_until(number: int) -> None:
-        nonlocal told
-        while told < min(number, len(rows)):
-            row = rows[told].copy()
-            scores = score(row)
-            run.tell(row, scores)
-            row[:], scores[:] = -7, 1e9  # a run that keeps what it is lent keeps this
-            told += 1
-
-    while len(rows) < trials:
-        tell_until(len(rows) - ahead + 1)
-        if len(rows) < len(before):
-            rows.append(problem.propose(before[len(rows)].reshape(1, -1)).copy())
-            continue
-        asked = run.ask(1)
-        while not len(asked) and told < len(rows):
-            tell_until(told + 1)
-            asked = run.ask(1)
-        if not len(asked):
-            break
-        rows.append(np.array(asked))
-    tell_until(len(rows))
-    return np.concatenate(rows) if rows else np.empty((0, len(problem.space.columns)), np.int32)
-
-
 # The laws -------------------------------------------------------------------------------------
 
 
@@ -189,7 +144,7 @@ def _distinct(case: _Case) -> None:
 def _constraints(case: _Case) -> None:
     for name, space in case.spaces.items():
         for share in (2, 9):
-            allowed = _Allowed(space, share)
+            allowed = Allowed(space, share)
             rows = case.run(space, constraints=allowed)
             assert allowed.mask(rows).all(), f"{name}: an infeasible architecture is proposed"
             possible = 0 if space.has_floats else allowed.count()
@@ -216,7 +171,7 @@ def _exhaustion(case: _Case) -> None:
 def _seeds(case: _Case) -> None:
     for name, space in case.spaces.items():
         first = case.run(space, seed=3)
-        _same(first, case.run(space, seed=3), f"{name}: the same seed, another trajectory")
+        same(first, case.run(space, seed=3), f"{name}: the same seed, another trajectory")
         if case.stochastic and name == next(iter(case.spaces)):
             others = [case.run(space, seed=seed) for seed in (4, 5, 6)]
             assert any(not np.array_equal(first, rows) for rows in others), (
@@ -232,7 +187,7 @@ def _several(case: _Case) -> None:
             left = [run_one.ask(1) for _ in range(4)]
             right = run_four.ask(4)
             rows = np.concatenate(left)
-            _same(rows, right, f"{name}: ask(4) is not four times ask(1), at {one.count}")
+            same(rows, right, f"{name}: ask(4) is not four times ask(1), at {one.count}")
             for run in (run_one, run_four):
                 run.tell(rows.copy(), example_scores(rows))
 
@@ -246,18 +201,18 @@ def _recovery(case: _Case) -> None:
             run = case.algorithm.start(problem)
             problem.propose(full[:cut])
             run.tell(full[:cut].copy(), scores[:cut].copy())
-            rows = _go_on(problem, run, full[:cut], case.trials)
-            _same(full, rows, f"{name}: after {cut} trials told at once, another continuation")
+            rows = go_on(problem, run, full[:cut], case.trials)
+            same(full, rows, f"{name}: after {cut} trials told at once, another continuation")
 
 
 def _recovery_ahead(case: _Case) -> None:
     for name, space in case.spaces.items():
         for ahead in (2, 5):
             full = case.run(space, ahead=ahead)
-            _same(full, case.run(space, ahead=ahead), f"{name}: ahead={ahead} is not repeatable")
+            same(full, case.run(space, ahead=ahead), f"{name}: ahead={ahead} is not repeatable")
             for cut in range(0, len(full), max(1, len(full) // 3)):
                 rows = case.run(space, ahead=ahead, before=list(full[:cut]))
-                _same(full, rows, f"{name}: ahead={ahead}, cut at {cut}, another continuation")
+                same(full, rows, f"{name}: ahead={ahead}, cut at {cut}, another continuation")
 
 
 def _foreign(case: _Case) -> None:
@@ -273,9 +228,9 @@ def _failures(case: _Case) -> None:
     for kind, value in (("NaN", np.nan), ("-inf", -np.inf), ("equal", 0.5)):
         for name, space in case.spaces.items():
             for every in (1, 2):
-                rows = case.run(space, score=_sometimes(value, every))
-                again = case.run(space, score=_sometimes(value, every))
-                _same(rows, again, f"{name}: {kind} scores are not repeatable")
+                rows = case.run(space, score=sometimes(value, every))
+                again = case.run(space, score=sometimes(value, every))
+                same(rows, again, f"{name}: {kind} scores are not repeatable")
                 enough = min(case.trials, 2 if space.has_floats else space.size)
                 assert not case.exhaustive or len(rows) >= enough, (
                     f"{name}: with {kind} scores the search ends after {len(rows)} trials"
@@ -299,11 +254,11 @@ def _objectives(case: _Case) -> None:
 
 def _randomness(case: _Case) -> None:
     for name, space in case.spaces.items():
-        before = _global_state()
+        before = global_state()
         first = case.run(space)
-        assert _global_state() == before, f"{name}: a global random generator was used"
-        with _other_global_state():
-            _same(first, case.run(space), f"{name}: a global random generator decides")
+        assert global_state() == before, f"{name}: a global random generator was used"
+        with other_global_state():
+            same(first, case.run(space), f"{name}: a global random generator decides")
 
 
 def _silence(case: _Case) -> None:
@@ -334,74 +289,3 @@ _LAWS: dict[str, Callable[[_Case], None]] = {
     "no global randomness": _randomness,
     "no input or output": _silence,
 }
-
-
-# Helpers --------------------------------------------------------------------------------------
-
-
-def _same(expected: Rows, found: Rows, message: str) -> None:
-    if np.array_equal(expected, found):
-        return
-    n = min(len(expected), len(found))
-    different = np.flatnonzero((expected[:n] != found[:n]).any(axis=1))
-    at = int(different[0]) if len(different) else n
-    raise AssertionError(
-        f"{message}: proposal {at} is {found[at : at + 1].tolist()}, "
-        f"not {expected[at : at + 1].tolist()} ({len(found)} proposals against {len(expected)})"
-    )
-
-
-def _go_on(problem: Problem, run: Run, told: Rows, trials: int) -> Rows:
-    rows = [told]
-    while problem.count < trials:
-        asked = run.ask(1)
-        if not len(asked):
-            break
-        rows.append(np.array(asked))
-        run.tell(rows[-1].copy(), example_scores(rows[-1]))
-    return np.concatenate(rows)
-
-
-@attrs.frozen
-class _Allowed:
-    """Constraints that allow every so-many-th row, as `sn.Constraints` bound to the space would."""
-
-    space: Space
-    share: int
-
-    def mask(self, rows: Rows) -> NDArray[np.bool_]:
-        weights = np.arange(3, 3 + rows.shape[1])
-        allowed: NDArray[np.bool_] = ((rows + 1) @ weights) % self.share == 0
-        return allowed
-
-    def count(self) -> int:
-        return sum(int(self.mask(batch).sum()) for batch in self.space.enumerate())
-
-
-def _sometimes(value: float, every: int) -> Callable[[Rows], Scores]:
-    calls = iter(range(10**9))
-
-    def score(rows: Rows) -> Scores:
-        scores = example_scores(rows)
-        return np.full_like(scores, value) if next(calls) % every == 0 else scores
-
-    return score
-
-
-def _global_state() -> tuple[Any, ...]:
-    legacy = repr(np.random.get_state())
-    return random.getstate(), legacy, bytes(torch.get_rng_state().tolist())
-
-
-@contextlib.contextmanager
-def _other_global_state() -> Iterator[None]:
-    python, legacy, state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(98765)
-    np.random.seed(98765)
-    torch.manual_seed(98765)
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
-        torch.set_rng_state(state)

@@ -2,42 +2,148 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import math
+import random
 
 import numpy as np
 import torch
 
 from symnas.costs.constraints import Constraint
 from symnas.costs.model import CostModel
+from symnas.errors import DeclarationError
 from symnas.searchspace.space import Space
 
 
-def check_cost_model(model: CostModel, space: Space, samples: int = 3, noise: float = 0.0) -> None:
-    """Asserts what every cost model must hold to, on random architectures of a space.
+def check_cost_model(
+    model: CostModel, space: Space, samples: int = 4, *, noise: float = 0.0, seed: int = 0
+) -> None:
+    """Checks a cost model by laws, on random architectures.
 
     Args:
         model: what is checked.
-        space: with an `input`.
+        space: with an `input`, if the model needs it.
         samples: how many architectures.
         noise: how far two measurements of one architecture may lie apart, relatively.
+        seed: of the architectures.
+
+    Raises:
+        AssertionError: a law does not hold; the message names the model and the law.
+
+    >>> import symnas as sn
+    >>> from symnas import cost_models as cm
+    >>> check_cost_model(cm.Macs(), sn.Space(sn.nn.Linear(4, sn.oneof([8, 16])), input=(4,)))
     """
-    assert model.name and isinstance(model.name, str), "a cost model needs a name"
-    assert isinstance(model.unit, str), "a cost model needs a unit"
-    json.dumps(model.describe())
-    rows = space.sample(samples, seed=11)
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
+    check_value(model)
+    rows = space.sample(samples, seed)
+    rows = rows[space.is_valid(rows)]
+    assert len(rows), _say(model, f"none of {samples} random rows of the space is valid: draw more")
+    check_numbers(model, space, rows, noise)
+    check_undisturbed(model, space, rows, noise)
+    check_comparisons(model, space, rows)
+
+
+def check_value(model: CostModel) -> None:
+    """A model is a value: named, comparable, printable, and described by plain data."""
+    for attribute in ("name", "unit", "device", "device_name"):
+        text = getattr(model, attribute)
+        assert isinstance(text, str) and text, _say(model, f"`{attribute}` ({text!r}) must be a word")
+    twin = copy.deepcopy(model)
+    assert twin == model and hash(twin) == hash(model), _say(
+        model, "a copy must be equal: decorate the class with @attrs.frozen"
+    )
+    assert repr(twin) == repr(model), _say(model, "equal models must print alike")
+    text = json.dumps(model.describe(), allow_nan=False, sort_keys=True)
+    assert text == json.dumps(twin.describe(), sort_keys=True), _say(
+        model, "equal models must be described alike"
+    )
+
+
+def check_numbers(
+    model: CostModel, space: Space, rows: np.ndarray, noise: float = 0.0  # type: ignore[type-arg]
+) -> None:
+    """Costs are finite, not negative, repeatable, and the same however they are asked for."""
     bound = model.bind(space)
-    costs = bound(rows)
-    assert torch.equal(before, torch.random.get_rng_state()), "measuring moved torch's generator"
-    assert costs.shape == (samples,) and costs.dtype == np.float64
-    for row, cost in zip(rows, costs, strict=True):
-        assert math.isfinite(cost) and cost >= 0, f"{cost} must be finite and not negative"
-        again = model.measure(space.decode(row))
-        slack = noise * max(abs(again), abs(cost))
-        assert abs(again - cost) <= slack, f"{model.name}: {again} and {cost} of one architecture"
-    assert (bound(rows) == costs).all(), "a bound cost must remember"
-    constraint = model <= float(np.median(costs))
-    assert isinstance(constraint, Constraint)
-    assert (constraint.meets(costs) == (costs <= np.median(costs))).all()
+    assert (bound.name, bound.unit) == (model.name, model.unit), _say(model, "binding renames it")
+    values = bound(rows)
+    assert values.shape == (len(rows),) and values.dtype == np.float64, _say(
+        model, f"a bound cost must give (n,) float64, not {values.shape} {values.dtype}"
+    )
+    assert np.isfinite(values).all() and (values >= 0).all(), _say(
+        model, f"costs must be finite and not negative: {values.tolist()}"
+    )
+    assert np.array_equal(bound(rows), values), _say(model, "a bound cost must remember")
+    backwards = model.bind(space)(rows[::-1])[::-1]
+    _assert_close(model, backwards, values, noise, "the order of the rows must not matter")
+    direct = np.array([model(space.decode(row)) for row in rows])
+    _assert_close(model, direct, values, noise, "called with an architecture it must say the same")
+    assert bound(rows[:0]).shape == (0,), _say(model, "no rows must have no costs")
+
+
+def check_undisturbed(
+    model: CostModel, space: Space, rows: np.ndarray, noise: float = 0.0  # type: ignore[type-arg]
+) -> None:
+    """Measuring neither uses nor moves the global generators, and leaves torch's modes alone."""
+    row = rows[0]
+    values, after = [], []
+    for start in (1, 2):
+        torch.manual_seed(start)
+        np.random.seed(start)
+        random.seed(start)
+        before, modes = _draws(), _modes()
+        torch.manual_seed(start)
+        np.random.seed(start)
+        random.seed(start)
+        values.append(model(space.decode(row)))
+        assert _draws() == before, _say(
+            model, "measuring must leave the generators of torch, numpy and random where they were"
+        )
+        assert _modes() == modes, _say(model, "measuring must put torch's threads and modes back")
+        after.append(values[-1])
+    _assert_close(
+        model, np.array(values[:1]), np.array(values[1:]), noise,
+        "the cost must not depend on the global generators",
+    )  # fmt: skip
+
+
+def check_comparisons(
+    model: CostModel, space: Space, rows: np.ndarray  # type: ignore[type-arg]
+) -> None:
+    """`model <= x` is a constraint; chained comparisons are refused."""
+    values = model.bind(space)(rows)
+    limit = float(np.median(values))
+    constraint = model <= limit
+    assert isinstance(constraint, Constraint), _say(model, "`<=` must give a constraint")
+    assert np.array_equal(constraint.hold(values), values <= limit), _say(
+        model, "a constraint must hold exactly where the cost keeps to the limit"
+    )
+    try:
+        held = bool(0.0 <= model <= limit)
+    except DeclarationError:
+        return
+    raise AssertionError(_say(model, f"`0 <= cost <= {limit}` must be refused, and gave {held}"))
+
+
+def _assert_close(
+    model: CostModel,
+    found: np.ndarray,  # type: ignore[type-arg]
+    expected: np.ndarray,  # type: ignore[type-arg]
+    noise: float,
+    law: str,
+) -> None:
+    slack = noise * np.maximum(abs(found), abs(expected))
+    assert (abs(found - expected) <= slack).all(), _say(
+        model, f"{law}: {found.tolist()} and {expected.tolist()}"
+    )
+
+
+def _draws() -> tuple[float, float, float]:
+    return float(torch.rand(())), float(np.random.random()), random.random()
+
+
+def _modes() -> tuple[object, ...]:
+    return torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
+
+
+def _say(model: CostModel, law: str) -> str:
+    return f"{model!r}: {law}"

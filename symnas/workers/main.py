@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
@@ -39,13 +40,13 @@ def _serve(connection: Connection) -> None:
         connection.send(("broken", reason_of(error)))
         return
     connection.send(("ready", None))
+
+    def report(step: float, value: float) -> None:
+        connection.send(("report", (step, value)))
+
     while True:
         assignment, row = connection.recv()
-        outcome = evaluate(
-            assignment,
-            lambda row=row: space.decode(row),
-            lambda step, value: connection.send(("report", (step, value))),
-        )
+        outcome = evaluate(assignment, functools.partial(space.decode, row), report)
         connection.send(("done", outcome))
 
 

@@ -43,7 +43,7 @@ def pack(task: Any, metrics: tuple[str, ...], space: Space) -> bytes:
     """
     payload = Payload(task, space, metrics, tuple(callables_of(space.program)))
     try:
-        return cloudpickle.dumps(payload)
+        return bytes(cloudpickle.dumps(payload))
     except Exception as error:
         raise SymnasError(
             f"The task and space cannot be sent to worker processes: {type(error).__name__}: {error}. "

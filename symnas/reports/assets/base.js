@@ -33,6 +33,16 @@ function format(value) {
   return String(Number(value.toPrecision(4)));
 }
 
+// The numbers of a column with the same decimals, so that they can be compared by eye.
+function columnFormat(values) {
+  const there = values.filter((value) => value !== null);
+  const most = Math.max(...there.map(Math.abs), 0);
+  if (!there.length || there.every(Number.isInteger) || most >= 1e6 || most < 1e-3) return format;
+  const decimals = Math.max(0, Math.min(6, 3 - Math.floor(Math.log10(most))));
+  const options = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return (value) => value === null ? "–" : value.toLocaleString("en-US", options);
+}
+
 function withUnit(value, measure) {
   return format(value) + (measure.unit && value !== null ? " " + measure.unit : "");
 }

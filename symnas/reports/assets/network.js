@@ -88,7 +88,8 @@ function drawCard({ card, x, y, width, height }, most) {
   const hasPort = card.edges.some(([from]) => from < 0);
   const lanes = 1 + Math.max(0, ...card.nodes.map((node) => node[6]));
   let out = CARD.side + lanes * NODE.width + (lanes - 1) * NODE.lane + 4;
-  for (const edge of card.edges) {
+  const span = ([from, to]) => layerOf(card, to) - layerOf(card, from);
+  for (const edge of [...card.edges].sort((a, b) => span(a) - span(b))) { // short skips inside long ones
     if (sideways(card, edge)) out += CARD.skip;
     group.append(drawEdge(card, edge, corner, port, out));
   }

@@ -55,8 +55,8 @@ function drawPlot(state) {
     spots.set(point.index, [px, py]);
     root.append(drawPoint(point, px, py, small));
   }
-  const ring = s("circle", { class: "ring", r: 9, hidden: true });
-  const cursor = s("circle", { class: "cursor", r: 7, hidden: true });
+  const ring = s("circle", { class: "ring", r: 11, hidden: true });
+  const cursor = s("circle", { class: "cursor", r: 8, hidden: true });
   root.append(ring, cursor);
   watch(state, root, spots, ring, cursor);
   return root;

@@ -10,6 +10,7 @@ function tableSection() {
     ...measures.map((measure, i) => ({ name: measure.label, of: (index) => valueOf(index, i), number: true })),
     { name: "seconds", of: (index) => data.trials.seconds[index], number: true },
   ];
+  for (const column of columns.slice(2)) column.format = columnFormat(data.trials.number.map((_, i) => column.of(i)));
   const view = { column: 0, down: false, words: [], rows: PAGE };
   const text = data.trials.number.map((number, i) => searchText(i));
   const head = h("tr", {}, columns.map((column, i) => h("th", { scope: "col", class: column.number ? "number" : null },
@@ -71,6 +72,6 @@ function tableRow(columns, index) {
         "aria-label": "Show trial " + value }, String(value)));
       if (i === 1) return h("td", { title: data.trials.reason[numberOf(index)] || null },
         h("span", { class: "state " + (value === "done" ? "done" : value === "running" ? "running" : "bad") }, value));
-      return h("td", { class: "number" }, format(value));
+      return h("td", { class: "number" }, column.format(value));
     }));
 }

@@ -70,7 +70,7 @@ function betterHalf(indices, up) {
 
 function limitsOf(measure, axis) {
   return measures[measure].limits.map(([relation, value]) => ({ axis, relation, value,
-    label: `limit ${relation} ${withUnit(value, measures[measure])}` }));
+    label: `limit ${relation.replace("<=", "≤").replace(">=", "≥")} ${withUnit(value, measures[measure])}` }));
 }
 
 // The trials that beat all before them.

@@ -1,0 +1,143 @@
+"""Driving an algorithm as a search does, without a study: for conformance suites and tests."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from symnas.searching.algorithm import Run
+from symnas.searching.problem import Problem
+from symnas.searchspace.space import Space
+from symnas.testing.examples import example_scores
+
+Rows = NDArray[np.int32]
+Scores = NDArray[np.float64]
+
+
+def drive(
+    problem: Problem,
+    run: Run,
+    trials: int,
+    *,
+    ahead: int = 1,
+    score: Callable[[Rows], Scores] = example_scores,
+    before: Sequence[Rows] = (),
+) -> Rows:
+    """Searches in this process; returns the rows proposed, `(<= trials, columns)`.
+
+    Proposal i is asked for when exactly the results up to i - ahead were told, in order.
+
+    Args:
+        problem: what is solved.
+        run: a run of an algorithm on it.
+        trials: when to stop, those in `before` included.
+        ahead: how many proposals may be open when the next is asked for.
+        score: gives the scores `(1, objectives)` of a row `(1, columns)`.
+        before: rows that were proposed already, which are gone through again instead of asked.
+    """
+    rows: list[Rows] = []
+    told = 0
+
+    def tell_until(number: int) -> None:
+        nonlocal told
+        while told < min(number, len(rows)):
+            row = rows[told].copy()
+            scores = score(row)
+            run.tell(row, scores)
+            row[:], scores[:] = -7, 1e9  # a run that keeps what it is lent keeps this
+            told += 1
+
+    while len(rows) < trials:
+        tell_until(len(rows) - ahead + 1)
+        if len(rows) < len(before):
+            rows.append(problem.propose(before[len(rows)].reshape(1, -1)).copy())
+            continue
+        asked = run.ask(1)
+        while not len(asked) and told < len(rows):
+            tell_until(told + 1)
+            asked = run.ask(1)
+        if not len(asked):
+            break
+        rows.append(np.array(asked))
+    tell_until(len(rows))
+    return np.concatenate(rows) if rows else np.empty((0, len(problem.space.columns)), np.int32)
+
+
+def same(expected: Rows, found: Rows, message: str) -> None:
+    """Raises AssertionError where two trajectories part."""
+    if np.array_equal(expected, found):
+        return
+    n = min(len(expected), len(found))
+    different = np.flatnonzero((expected[:n] != found[:n]).any(axis=1))
+    at = int(different[0]) if len(different) else n
+    raise AssertionError(
+        f"{message}: proposal {at} is {found[at : at + 1].tolist()}, "
+        f"not {expected[at : at + 1].tolist()} ({len(found)} proposals against {len(expected)})"
+    )
+
+
+def go_on(problem: Problem, run: Run, told: Rows, trials: int) -> Rows:
+    """Continues a run, one trial at a time; returns `told` and what came after."""
+    rows = [told]
+    while problem.count < trials:
+        asked = run.ask(1)
+        if not len(asked):
+            break
+        rows.append(np.array(asked))
+        run.tell(rows[-1].copy(), example_scores(rows[-1]))
+    return np.concatenate(rows)
+
+
+@attrs.frozen
+class Allowed:
+    """Constraints that allow every so-many-th row, as `sn.Constraints` bound to the space would."""
+
+    space: Space
+    share: int
+
+    def mask(self, rows: Rows) -> NDArray[np.bool_]:
+        weights = np.arange(3, 3 + rows.shape[1])
+        allowed: NDArray[np.bool_] = ((rows + 1) @ weights) % self.share == 0
+        return allowed
+
+    def count(self) -> int:
+        return sum(int(self.mask(batch).sum()) for batch in self.space.enumerate())
+
+
+def sometimes(value: float, every: int) -> Callable[[Rows], Scores]:
+    """Scores of which the first, and every so-many-th, is `value`."""
+    calls = iter(range(10**9))
+
+    def score(rows: Rows) -> Scores:
+        scores = example_scores(rows)
+        return np.full_like(scores, value) if next(calls) % every == 0 else scores
+
+    return score
+
+
+def global_state() -> tuple[Any, ...]:
+    """The states of all global random generators."""
+    legacy = repr(np.random.get_state())
+    return random.getstate(), legacy, bytes(torch.get_rng_state().tolist())
+
+
+@contextlib.contextmanager
+def other_global_state() -> Iterator[None]:
+    """Global random generators are in another state within."""
+    python, legacy, state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(98765)
+    np.random.seed(98765)
+    torch.manual_seed(98765)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+        torch.set_rng_state(state)
