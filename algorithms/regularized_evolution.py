@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from symnas.searching.algorithm import Algorithm, Run
 from symnas.searching.checks import at_least
 from symnas.searching.problem import Problem
-from symnas.searching.sequential import SequentialRun, first_scores
+from symnas.searching.sequential import SequentialRun
 
 # Tournaments are drawn for this many proposals at once: making a generator costs more than
 # a whole trial otherwise does.
@@ -101,9 +101,8 @@ class _Evolution(SequentialRun):
         return places
 
     def tell(self, rows: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
-        size = self._size
-        skipped = max(0, len(rows) - size)  # these would be overwritten at once
-        places = (self._told + np.arange(skipped, len(rows))) % size
-        self._rows[places] = rows[skipped:]
-        self._scores[places] = first_scores(scores[skipped:])
-        self._told += len(rows)
+        for row, score in zip(rows, scores[:, 0].tolist(), strict=True):
+            place = self._told % self._size
+            self._rows[place] = row
+            self._scores[place] = -np.inf if score != score else score  # NaN: failed
+            self._told += 1

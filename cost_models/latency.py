@@ -27,7 +27,7 @@ from symnas.searching.checks import at_least, one_of
 Call = Callable[[], object]
 
 
-@attrs.frozen
+@attrs.frozen(order=False)
 class Latency(CostModel):
     """Milliseconds for one batch, from the input to the output, on this machine.
 
@@ -61,8 +61,8 @@ class Latency(CostModel):
         CostFailed: an architecture could not be built or run (when measuring).
 
     >>> import symnas as sn
-    >>> Latency(batch=8) <= 2.0
-    Constraint(cost=Latency(batch=8), limits=Limits(upper=2.0))
+    >>> print(Latency(batch=8), Latency(batch=8) <= 2.0)
+    latency latency <= 2 ms
     >>> net = sn.Architecture(sn.nn.Linear(64, 64), input=(64,))
     >>> Latency(seconds=0.02, cache=False)(net) > 0
     True
@@ -83,9 +83,11 @@ class Latency(CostModel):
     expense: ClassVar[int] = 9
 
     def __attrs_post_init__(self) -> None:
-        kind = torch.device(self.device).type
+        kind = str(self.device).partition(":")[0]
         if kind not in ("cpu", "cuda"):
-            raise ValueError(f"Latency: the value of `device` ({self.device!r}) must be 'cpu' or 'cuda'.")
+            raise ValueError(
+                f"Latency: the value of `device` ({self.device!r}) must be 'cpu' or 'cuda'."
+            )
         if kind == "cuda" and self.runtime != "torch":
             raise ValueError(
                 f"Latency: the value of `device` ({self.device!r}) must be 'cpu' with "
@@ -137,7 +139,7 @@ class Latency(CostModel):
             for field in attrs.fields(type(self))
             if field.name not in ("name", "cache")
         }
-        runtimes = {"torch": torch.__version__}
+        runtimes = {"torch": str(torch.__version__)}
         if self.runtime == "onnxruntime":
             _onnxruntime()
             runtimes["onnxruntime"] = version("onnxruntime")
@@ -192,7 +194,9 @@ class Latency(CostModel):
 def _key(architecture: Architecture) -> str:
     """Equal for networks that take the same time: the program, and the code behind it."""
     module = shape_network(architecture)
-    kinds = sorted({type(part) for part in module.modules()}, key=lambda k: (k.__module__, k.__qualname__))
+    kinds = sorted(
+        {type(part) for part in module.modules()}, key=lambda k: (k.__module__, k.__qualname__)
+    )
     shapes = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
     text = f"{network_key(architecture)} {code_digest(*kinds)} {module!r} {shapes}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import attrs
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,7 +15,7 @@ from symnas.costs.layers import run_shapes, shape_network
 from symnas.costs.model import CostModel
 
 
-@attrs.frozen
+@attrs.frozen(order=False)
 class Macs(CostModel):
     """Multiply-accumulate operations (MACs) for one example: half of the FLOPs.
 
@@ -46,7 +47,7 @@ class Macs(CostModel):
         assert architecture.input is not None
         with FlopCounterMode(display=False, custom_mapping=_MORE) as counter:
             run_shapes(network, architecture.input)
-        return counter.get_total_flops() // 2
+        return float(counter.get_total_flops() // 2)
 
 
 def _trilinear(
@@ -59,7 +60,7 @@ def _trilinear(
         for dimension in sorted(expand):
             sizes.insert(dimension, 1)
         shapes.append(sizes)
-    return 2 * math.prod(torch.broadcast_shapes(*shapes))
+    return 2 * math.prod(np.broadcast_shapes(*map(tuple, shapes)))
 
 
 _MORE = {torch.ops.aten._trilinear: _trilinear}

@@ -12,7 +12,7 @@ from symnas.costs.layers import run_shapes, shape_network
 from symnas.costs.model import CostModel
 
 
-@attrs.frozen
+@attrs.frozen(order=False)
 class Parameters(CostModel):
     """How many numbers a network has to learn.
 

@@ -3,7 +3,7 @@
 Two networks of MONAI and one of torch itself, each as it was (`..._before`) and as a space. Then
 a few architectures of each are trained on handwritten digits of 8 x 8 pixels.
 
-    python examples/existing_network.py       # some seconds on two cores
+    python examples/existing_network.py       # some seconds on a CPU
 
 Needs `pip install "symnas[monai,train]"`.
 """
@@ -114,4 +114,5 @@ def main(trials: int = 3, epochs: int = 6) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # in networks this small, threads mostly wait for one another
     main()

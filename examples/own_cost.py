@@ -1,6 +1,6 @@
 """A cost of one's own: the memory that a small device needs for activations.
 
-    python examples/own_cost.py       # some seconds on two cores
+python examples/own_cost.py       # some seconds on two cores
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ class ActivationBytes(sn.CostModel):
 def tiny(nn=sn.nn):
     width = sn.oneof([4, 8, 16, 32], name="width")
     conv = nn.Conv2d(1, width, sn.oneof([3, 5, 7]), stride=sn.oneof([1, 2]))
-    return nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(width * 16, 10))
+    return nn.Sequential(
+        conv, nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(width * 16, 10)
+    )
 
 
-def main(trials: int = 20) -> sn.Study:
+def main(trials: int = 10) -> sn.Study:
     memory, parameters = ActivationBytes(), cm.Parameters()
     space = tiny()
     print(space.summary(costs=[memory, parameters]), "\n")

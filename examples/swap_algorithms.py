@@ -15,7 +15,9 @@ algorithms = [
     alg.RandomSearch(),
     alg.RegularizedEvolution(population_size=4, tournament_size=2),
     alg.LocalSearch(),
-    alg.PyGlove(pg.evolution.regularized_evolution(mutate, population_size=4, tournament_size=2, seed=1)),
+    alg.PyGlove(
+        pg.evolution.regularized_evolution(mutate, population_size=4, tournament_size=2, seed=1)
+    ),
 ]
 
 for algorithm in algorithms:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from symnas.studies.study import Study
     from symnas.studies.trial import Trial
     from symnas.tasks.task import Task
-    from symnas.workers.pool import Workers
+    from symnas.workers.settings import Workers
 
 __version__ = "0.1.0"
 
@@ -60,7 +60,7 @@ _LAZY = {
     "Study": "symnas.studies.study",
     "Task": "symnas.tasks.task",
     "Trial": "symnas.studies.trial",
-    "Workers": "symnas.workers.pool",
+    "Workers": "symnas.workers.settings",
     "metric": "symnas.costs.constraints",
     "sample": "symnas.searching.sample",
     "search": "symnas.searching.search",
@@ -112,12 +112,18 @@ __all__ = [
 ]
 
 
+# Submodules that people reach as attributes: `sn.data.mnist5k()`.
+_SUBMODULES = ("data", "testing")
+
+
 def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _SUBMODULES:
+        return importlib.import_module(f"symnas.{name}")
     module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module 'symnas' has no attribute {name!r}")
-    import importlib
-
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value

@@ -35,11 +35,12 @@ def fake_study(
     generator = np.random.default_rng(seed)
     rows = space.sample(trials, seed=seed)
     decisions = [decision_of(decision_record(decision)) for decision in space.decisions]
-    weights = generator.normal(size=len(decisions)) if decisions else np.zeros(0)
+    weights = generator.normal(size=len(decisions))
     found = []
     for number, row in enumerate(rows):
-        level = float((weights * np.maximum(row, 0)).sum())
-        cost = float(0.3 + np.maximum(row, 0).sum() * 0.06 + generator.random() * 0.05)
+        parts = np.maximum(row, 0) / [max(d.size - 1, 1) for d in decisions]  # 0 to 1
+        level = float((weights * parts).sum()) * 3
+        cost = float(0.3 + parts.mean() * 2 + generator.random() * 0.05)
         quality = 1 - 0.12 * math.exp(-0.15 * level - 0.5 * cost) - 0.01 * generator.random()
         reason = fail(number)
         metrics = {n: quality if d == "maximize" else 3 - quality * cost for n, d in objectives}
@@ -122,7 +123,8 @@ class _Study:
             t
             for t in done
             if not any(
-                o.scores != t.scores and all(a >= b for a, b in zip(o.scores, t.scores, strict=True))
+                o.scores != t.scores
+                and all(a >= b for a, b in zip(o.scores, t.scores, strict=True))
                 for o in done
             )
         ]
@@ -151,5 +153,3 @@ def small_space() -> Space:
     return Space(
         {"width": sn.oneof([8, 16, 32]), "op": sn.oneof(["conv", "pool"]), "rate": sn.floatv(0, 1)}
     )
-
-

@@ -75,7 +75,9 @@ def test_an_instance_is_ordinary():
     assert isinstance(Net(4, [block]).blocks[0], Block)
     for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
         assert torch.equal(other.conv.weight, block.conv.weight)
-    assert torch.equal(torch.jit.script(block)(torch.ones(1, 4, 3, 3)), block(torch.ones(1, 4, 3, 3)))
+    assert torch.equal(
+        torch.jit.script(block)(torch.ones(1, 4, 3, 3)), block(torch.ones(1, 4, 3, 3))
+    )
     tied = nn.Sequential(block, block)
     assert len(list(tied.parameters())) == 2
     made = WithDefault(4, kernel_size=3)
@@ -228,7 +230,10 @@ def test_input_may_be_a_choice():
     space = sn.Space(Block(3, sn.oneof([3, 5])), input=(3, size, size))
     assert space.size == 4
     assert space.input == (3, 32, 32)
-    assert {space.decode(r).input for b in space.enumerate() for r in b} == {(3, 16, 16), (3, 32, 32)}
+    assert {space.decode(r).input for b in space.enumerate() for r in b} == {
+        (3, 16, 16),
+        (3, 32, 32),
+    }
 
 
 def test_equal_candidates_are_merged_with_a_warning():
@@ -328,7 +333,7 @@ def test_a_choice_that_is_lost_on_the_way_is_an_error():
         sn.oneof([1, 2], name="lost")
         return sn.nn.Linear(4, sn.oneof([1, 2]))
 
-    with pytest.raises(sn.DeclarationError, match="lost.*not part of the program"):
+    with pytest.raises(sn.DeclarationError, match=r"lost.*not part of the program"):
         space()
 
 
@@ -337,7 +342,5 @@ def test_torch_layers_in_a_space_body_hint_at_sn_nn():
     def space():
         return nn.Sequential(Block(sn.oneof([1, 2])))
 
-    with pytest.raises(TypeError) as error:
+    with pytest.raises(TypeError, match=r"use sn\.nn"):
         space()
-    notes = getattr(error.value, "__notes__", [])
-    assert not notes or "sn.nn" in notes[0]

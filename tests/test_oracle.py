@@ -24,8 +24,13 @@ def values(depth: int) -> st.SearchStrategy:
     choice = distinct.map(pg.oneof)
     many = st.tuples(distinct, st.integers(1, 3), st.booleans(), st.booleans()).map(many_of)
     keys = st.sampled_from(["x", "y", "z"])
-    return st.one_of(leaf, choice, many, st.dictionaries(keys, below, max_size=3).map(pg.Dict),
-                     st.lists(below, max_size=2).map(pg.List))
+    return st.one_of(
+        leaf,
+        choice,
+        many,
+        st.dictionaries(keys, below, max_size=3).map(pg.Dict),
+        st.lists(below, max_size=2).map(pg.List),
+    )
 
 
 def labelled(candidates: list) -> list:
@@ -70,8 +75,11 @@ def test_enumeration_agrees_with_pyglove(template):
     space = sn.Space(template.clone(deep=True))
     rows = list(itertools.chain.from_iterable(space.enumerate(batch=64)))
     ours = {str(space.to_dna(row).to_numbers()) for row in rows}
-    theirs = {str(dna.to_numbers()) for dna in pg.iter_dna(pg.dna_spec(template))} if hasattr(
-        pg, "iter_dna") else {str(d.to_numbers()) for d in pg.dna_spec(template).iter_dna()}
+    theirs = (
+        {str(dna.to_numbers()) for dna in pg.iter_dna(pg.dna_spec(template))}
+        if hasattr(pg, "iter_dna")
+        else {str(d.to_numbers()) for d in pg.dna_spec(template).iter_dna()}
+    )
     assert ours == theirs
     assert len(rows) == space.size
     keys = space.keys(np.array(rows))

@@ -263,3 +263,22 @@ def test_several_objectives_give_a_front_and_no_best() -> None:
     assert study.hypervolume(reference) == study.hypervolume([0.0, 40.0]) > 0
     with pytest.raises(ValueError, match="size"):
         study.hypervolume({"quality": 0.0})
+
+
+# --- what is shown ----------------------------------------------------------------------------
+
+
+def test_a_summary_says_how_it_ended_and_what_was_found(capsys: Any) -> None:
+    def task(architecture: sn.Architecture, trial: Any) -> float:
+        return math.nan if trial.number == 3 else total(architecture)
+
+    study = search(task, progress=True)
+    ended, best, where = capsys.readouterr().err.splitlines()
+    assert ended.startswith(
+        f"20 of 20 trials, best score {study.best.metrics['score']:g}, 1 failed"
+    )
+    assert ended.endswith("all 20 trials are done.")
+    assert best.startswith("Best: score") and "args[0].scale=" in best
+    assert where == repr(study)
+    search(task, progress=False)
+    assert capsys.readouterr().err == ""

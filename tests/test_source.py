@@ -79,7 +79,9 @@ def same_elsewhere(architecture):
 
 def test_own_classes_are_inlined_with_what_they_use():
     space = sn.Space(
-        sn.nn.Sequential(sn.nn.Linear(4, sn.oneof([8, 16], name="w")), Unit(sn.tied("w"), act=nn.GELU))
+        sn.nn.Sequential(
+            sn.nn.Linear(4, sn.oneof([8, 16], name="w")), Unit(sn.tied("w"), act=nn.GELU)
+        )
     )
     text = same_elsewhere(space.decode([1, 1]))
     assert "kept comment" in text

@@ -71,8 +71,11 @@ HOSTILE = [
     {"callable": "torch.nn.functional:os.system"},
     {"_type": "pyglove.core.symbolic.Dict", "x": 1},
     {"_type": "opaque", "value": "gASVHgAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOU"},
-    {"call": "torch.nn:Linear", "args": [{"call": "os:system", "args": ["touch {path}"],
-                                          "kwargs": {}}], "kwargs": {}},
+    {
+        "call": "torch.nn:Linear",
+        "args": [{"call": "os:system", "args": ["touch {path}"], "kwargs": {}}],
+        "kwargs": {},
+    },
     {"call": "torch.nn:Linear", "args": [1, 2, 3, 4, 5, 6, 7, 8], "kwargs": {}},
     {"call": "torch.nn:Linear", "args": [1, 2], "kwargs": {"__class__": 3}},
     {"dtype": "save"},
@@ -100,8 +103,16 @@ def test_unknown_callable_says_what_to_import():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", "NaN", wrap([float("nan")]), '{"a": 1, "a": 2}', "[" * 100_000,
-     wrap(1).replace('"symnas_architecture": 1', '"symnas_architecture": 99')],
+    [
+        "",
+        "[]",
+        "{}",
+        "NaN",
+        wrap([float("nan")]),
+        '{"a": 1, "a": 2}',
+        "[" * 100_000,
+        wrap(1).replace('"symnas_architecture": 1', '"symnas_architecture": 99'),
+    ],
 )
 def test_malformed_text(text):
     with pytest.raises(sn.StorageError):

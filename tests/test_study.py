@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from search_examples import noisy, space, total, trains
+from search_examples import noisy, space, total, trains, trajectory
 
 import symnas as sn
 from symnas import algorithms as alg
@@ -128,3 +130,15 @@ def test_searches_of_a_file_stand_side_by_side(tmp_path: Path) -> None:
     assert (len(first), len(second)) == (6, 3)
     assert sn.Study.open(tmp_path / "s.db").name == "second"
     assert first.files.parent == second.files.parent and first.files != second.files
+
+
+@pytest.mark.skipif("SYMNAS_POSTGRES" not in os.environ, reason="SYMNAS_POSTGRES: URL of a server")
+def test_a_server_keeps_studies_like_a_file() -> None:
+    url, name = os.environ["SYMNAS_POSTGRES"], f"test {uuid.uuid4()}"
+    for trials in (3, 6):
+        study = search(noisy, study=url, name=name, trials=trials)
+    assert trajectory(study) == trajectory(search(noisy))
+    with pytest.raises(sn.StudyChanged):
+        search(noisy, study=url, name=name, seed=1)
+    reused = search(noisy, study=url, name=f"{name} again", seed=1)
+    assert len(reused) == 6 and len(reused.frame()) == 6

@@ -42,7 +42,7 @@ class Architecture:
     def __init__(
         self,
         program: Any,
-        input: tuple[int, ...] | None = None,  # noqa: A002  (the public name)
+        input: tuple[int, ...] | None = None,
         task: dict[str, Any] | None = None,
     ) -> None:
         from symnas.language.symbolize import program_of
@@ -101,7 +101,7 @@ class Architecture:
     def key(self) -> str:
         """A hash of the content, 32 hex digits: equal for equal programs, in every process."""
         if self._key is None:
-            from symnas.architecture import rows, storage
+            from symnas.architecture import storage
 
             written = self._writers()
             if written is None:
@@ -152,7 +152,11 @@ class Architecture:
                 return self._build()
 
     def _build(self) -> Any:
-        if self._program is None and self.space is not None and not self.space._compiled.pyglove_derived:
+        if (
+            self._program is None
+            and self.space is not None
+            and not self.space._compiled.pyglove_derived
+        ):
             assert self.row is not None
             return self.space._compiled.root.value(self.row, nodes.BUILD)
         return build(self.program)
@@ -164,9 +168,7 @@ class Architecture:
         written = self._writers()
         if written is None:
             return storage.to_text(self.program, self.task, self.input)
-        return storage.joined_text(
-            written.program(self.row), written.task(self.row), self.input
-        )
+        return storage.joined_text(written.program(self.row), written.task(self.row), self.input)
 
     def _writers(self) -> Any:
         """What writes the row without making the program; None if the program is to be asked."""

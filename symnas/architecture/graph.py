@@ -17,7 +17,7 @@ _SILENT = {
 }  # fmt: skip
 
 
-def graph(architecture: Any, input: tuple[int, ...] | None = None) -> networkx.DiGraph:  # noqa: A002
+def graph(architecture: Any, input: tuple[int, ...] | None = None) -> networkx.DiGraph:
     """The operations of one forward pass, traced on the meta device.
 
     Nodes are numbered strings in the order of execution, from "input" to "output", with attributes
@@ -76,9 +76,7 @@ class _Tracer(TorchFunctionMode):
         self._add("output", "output", "", "output", outputs[0] if outputs else x, outputs, 0, 0)
         return self.graph
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if self.inside == 0 and name not in _SILENT:
@@ -151,9 +149,9 @@ def label(module: torch.nn.Module) -> str:
         return f"{text}, /{stride}" if stride > 1 else text
     if isinstance(module, torch.nn.Linear):
         return f"Linear {module.in_features}→{module.out_features}"
-    kernel = getattr(module, "kernel_size", None)
-    if kernel is not None:
-        return f"{name} {kernel if isinstance(kernel, int) else '×'.join(map(str, kernel))}"
+    size = getattr(module, "kernel_size", None)
+    if size is not None:
+        return f"{name} {size if isinstance(size, int) else '×'.join(map(str, size))}"
     return name
 
 

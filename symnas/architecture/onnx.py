@@ -22,7 +22,7 @@ def to_onnx(
     network: Any,
     path: str | os.PathLike[str] | None = None,
     *,
-    input: tuple[int, ...] | None = None,  # noqa: A002  (the public name)
+    input: tuple[int, ...] | None = None,
     batch: int | str = "dynamic",
     check: bool = True,
 ) -> Path | bytes:
@@ -73,12 +73,13 @@ def to_onnx(
 
 def _export(module: torch.nn.Module, x: torch.Tensor, dynamic: bool) -> bytes:
     buffer = io.BytesIO()
-    names = {"input_names": ["input"], "output_names": ["output"]}
+    names: dict[str, Any] = {"input_names": ["input"], "output_names": ["output"]}
     with _quiet():
         try:
             # Several times faster than the exporter by graph capture, which is the second try.
             axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
-            torch.onnx.export(module, (x,), buffer, dynamo=False, dynamic_axes=axes, **names)
+            options = {"dynamo": False, "dynamic_axes": axes, **names}
+            torch.onnx.export(module, (x,), buffer, **options)  # type: ignore[arg-type]
             return buffer.getvalue()
         except Exception as first:
             try:
@@ -88,7 +89,7 @@ def _export(module: torch.nn.Module, x: torch.Tensor, dynamic: bool) -> bytes:
                 )
                 assert program is not None
                 buffer = io.BytesIO()
-                program.save(buffer)
+                program.save(buffer)  # type: ignore[arg-type]  # it takes a buffer too
                 return buffer.getvalue()
             except Exception as second:
                 raise SymnasError(

@@ -38,7 +38,7 @@ def to_python(program: Any) -> str:
 
     >>> import symnas as sn
     >>> text = sn.Architecture(sn.nn.Linear(4, 2)).to_python()
-    >>> print(text[text.index("def model"):].strip())
+    >>> print(text[text.index("def model"):text.index("if __name__")].strip())
     def model():
         return torch.nn.Linear(in_features=4, out_features=2)
     """
@@ -278,7 +278,9 @@ def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             names = [statement.name]
         elif isinstance(statement, ast.Assign):
-            names = [n.id for t in statement.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+            names = [
+                n.id for t in statement.targets for n in ast.walk(t) if isinstance(n, ast.Name)
+            ]
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             names = [statement.target.id] if statement.value is not None else []
         elif isinstance(statement, ast.Import | ast.ImportFrom):
@@ -338,7 +340,9 @@ def _free_names(statement: ast.stmt, skipped: set[int]) -> list[str]:
     return list(found)
 
 
-def _segment(source: _Module, statement: ast.stmt, dropped: list[tuple[ast.AST, str | None]]) -> str:
+def _segment(
+    source: _Module, statement: ast.stmt, dropped: list[tuple[ast.AST, str | None]]
+) -> str:
     lines = list(source.lines)
     gone: set[int] = set()
     # From the end, so that earlier positions stay right.

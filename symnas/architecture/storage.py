@@ -115,21 +115,23 @@ def load(data: Any, depth: int = 0) -> Any:
         case {"callable": str(name)} if len(data) == 1:
             return registry.lookup(name)
         case {"object": str(name)}:
-            raise StorageError(f"`{name}` is a PyGlove object of its own; only specs are read back.")
-    raise StorageError(f"Not a part of a program: an object with the keys {sorted(map(str, data))}.")
+            raise StorageError(
+                f"`{name}` is a PyGlove object of its own; only specs are read back."
+            )
+    raise StorageError(
+        f"Not a part of a program: an object with the keys {sorted(map(str, data))}."
+    )
 
 
-def to_text(program: Any, task: dict[str, Any], input: tuple[int, ...] | None) -> str:  # noqa: A002
+def to_text(program: Any, task: dict[str, Any], input: tuple[int, ...] | None) -> str:
     """An architecture as text."""
     return joined_text(compact(dump(program)), compact(dump(task)), input)
 
 
-def joined_text(program: str, task: str, input: tuple[int, ...] | None) -> str:  # noqa: A002
+def joined_text(program: str, task: str, input: tuple[int, ...] | None) -> str:
     """An architecture as text, from the texts of its program and task."""
     shape = compact(input)
-    return (
-        f'{{"input":{shape},"program":{program},"symnas_architecture":{VERSION},"task":{task}}}'
-    )
+    return f'{{"input":{shape},"program":{program},"symnas_architecture":{VERSION},"task":{task}}}'
 
 
 def compact(data: Any) -> str:
@@ -152,7 +154,10 @@ def from_text(text: str) -> tuple[Any, dict[str, Any], tuple[int, ...] | None]:
     except json.JSONDecodeError as error:
         raise StorageError(f"Not an architecture: {error}.") from None
     if not isinstance(record, dict) or set(record) != {
-        "symnas_architecture", "program", "task", "input",
+        "symnas_architecture",
+        "program",
+        "task",
+        "input",
     }:
         raise StorageError("Not an architecture: it needs a version, a program, a task, an input.")
     if record["symnas_architecture"] != VERSION:
@@ -171,9 +176,7 @@ def from_text(text: str) -> tuple[Any, dict[str, Any], tuple[int, ...] | None]:
     return load(record["program"]), task, None if shape is None else tuple(shape)
 
 
-def content_key(
-    program: Any, task: dict[str, Any], input: tuple[int, ...] | None  # noqa: A002
-) -> str:
+def content_key(program: Any, task: dict[str, Any], input: tuple[int, ...] | None) -> str:
     """32 hex digits, equal for equal programs, task values and input in every process.
 
     Arguments that have their default value count as if they were given.
@@ -181,7 +184,7 @@ def content_key(
     return joined_key(compact(dump(program, defaults=True)), compact(dump(task)), input)
 
 
-def joined_key(program: str, task: str, input: tuple[int, ...] | None) -> str:  # noqa: A002
+def joined_key(program: str, task: str, input: tuple[int, ...] | None) -> str:
     """The content key, from the texts of the program (defaults written out) and the task."""
     text = f"[{program},{task},{compact(input)}]"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

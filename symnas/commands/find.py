@@ -8,13 +8,18 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from symnas.searchspace.space import Space
 
-KINDS = {"algorithms": "symnas.algorithms", "spaces": "symnas.spaces", "costs": "symnas.cost_models"}
+KINDS = {
+    "algorithms": "symnas.algorithms",
+    "spaces": "symnas.spaces",
+    "costs": "symnas.cost_models",
+}
 
 
 class UsageError(Exception):
@@ -57,7 +62,9 @@ def load_object(text: str, what: str) -> Any:
         raise UsageError(f"{what} ({text!r}): {error}.") from error
     for part in attribute.split("."):
         if not hasattr(value, part):
-            names = [n for n in vars(value) if not n.startswith("_")] if inspect.ismodule(value) else []
+            names = (
+                [n for n in vars(value) if not n.startswith("_")] if inspect.ismodule(value) else []
+            )
             raise UsageError(
                 f"{what} ({text!r}): {module_name} has no {part!r}. It has: {', '.join(names[:12])}."
             )
@@ -86,11 +93,9 @@ def find_task(text: str, epochs: int | None) -> Any:
     if ":" in text:
         return load_object(text, "--task")
     sets: dict[str, Callable[[], Any]] = {"mnist5k": data.mnist5k, "digits": data.digits}
-    sets |= {n: (lambda n=n: data.table(n)) for n in ("iris", "wine", "breast_cancer", "diabetes")}
+    sets |= {name: partial(data.table, name) for name in data.TABLES}
     if text not in sets:
-        raise UsageError(
-            f"--task ({text!r}) must be MODULE:TASK, or one of: {', '.join(sets)}."
-        )
+        raise UsageError(f"--task ({text!r}) must be MODULE:TASK, or one of: {', '.join(sets)}.")
     found = sets[text]()
     options: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     return Task(found.train, test=found.test, **options)

@@ -10,7 +10,7 @@ from typing import Any
 # What these define is known by their versions.
 _LIBRARIES = {"torch", "torchvision", "numpy", "pyglove", "attr", "attrs", "builtins"}
 _SKIPPED = ("__doc__", "__module__", "__firstlineno__")
-_OWN = ("symnas.language.", "symnas.costs.")
+_OWN = ("symnas.language.", "symnas.costs.model.", "symnas.costs.comparison.")
 
 
 def code_digest(*objects: Any) -> str:

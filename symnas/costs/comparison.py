@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from symnas.errors import DeclarationError
-
-C = TypeVar("C")
 
 
 @attrs.frozen
@@ -32,7 +30,7 @@ class Limits:
     def hold(self, values: ArrayLike) -> NDArray[np.bool_]:
         """Which values keep to the limits, in the shape of `values`; NaN does not."""
         values = np.asarray(values, np.float64)
-        held = ~np.isnan(values)
+        held: NDArray[np.bool_] = np.logical_not(np.isnan(values))
         if self.lower is not None:
             held &= values > self.lower if self.strict else values >= self.lower
         if self.upper is not None:
@@ -63,25 +61,29 @@ class Limits:
         return f"{name} {'>' if self.strict else '>='} {number_text(self.lower)}{suffix}"
 
 
-class Comparable(Generic[C]):
-    """Gives `<=`, `>=`, `<` and `>` with a number on the other side."""
+class Comparable:
+    """Gives `<=`, `>=`, `<` and `>` with a number on the other side.
+
+    They are typed as Any, because mypy takes attrs classes for ordered among their own kind, which
+    they are not; `@attrs.frozen(order=False)` tells it so.
+    """
 
     # Without this, `np.float64(1.0) <= cost` would be computed by numpy, elementwise.
     __array_ufunc__: ClassVar[None] = None
 
-    def _constrain(self, limits: Limits) -> C:
+    def _constrain(self, limits: Limits) -> Any:
         raise NotImplementedError
 
-    def __le__(self, other: float) -> C:
+    def __le__(self, other: Any) -> Any:
         return self._constrain(Limits(upper=self._number(other, "<=")))
 
-    def __lt__(self, other: float) -> C:
+    def __lt__(self, other: Any) -> Any:
         return self._constrain(Limits(upper=self._number(other, "<"), strict=True))
 
-    def __ge__(self, other: float) -> C:
+    def __ge__(self, other: Any) -> Any:
         return self._constrain(Limits(lower=self._number(other, ">=")))
 
-    def __gt__(self, other: float) -> C:
+    def __gt__(self, other: Any) -> Any:
         return self._constrain(Limits(lower=self._number(other, ">"), strict=True))
 
     def _number(self, other: Any, sign: str) -> float:

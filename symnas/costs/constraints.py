@@ -88,8 +88,8 @@ class MetricConstraint:
     __bool__ = refuse_truth
 
 
-@attrs.frozen
-class Metric(Comparable[MetricConstraint]):
+@attrs.frozen(order=False)
+class Metric(Comparable):
     """A metric of the task, to be compared with a number."""
 
     name: str
@@ -107,7 +107,9 @@ def metric(name: str) -> Metric:
     True
     """
     if not isinstance(name, str) or not name:
-        raise DeclarationError(f"sn.metric: `name` ({name!r}) must be the name of a metric of the task.")
+        raise DeclarationError(
+            f"sn.metric: `name` ({name!r}) must be the name of a metric of the task."
+        )
     return Metric(name)
 
 
@@ -191,7 +193,9 @@ def _no_constraint(index: int, item: Any) -> str:
             f"`subject_to[{index}]` is the cost {item.name!r} without a limit: write, for example, "
             f"{item.name} <= 20."
         )
-    hint = " A comparison with `==` gives False: use `<=` or `>=`." if isinstance(item, bool) else ""
+    hint = (
+        " A comparison with `==` gives False: use `<=` or `>=`." if isinstance(item, bool) else ""
+    )
     return (
         f"`subject_to[{index}]` ({item!r:.80}) must be a constraint, such as `latency <= 20`, or a "
         f"function of an architecture that says whether it is allowed.{hint}"

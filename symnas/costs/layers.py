@@ -13,9 +13,7 @@ from torch.utils import _pytree as pytree
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
 
-Layer = Callable[
-    [torch.nn.Module, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]], float
-]
+Layer = Callable[[torch.nn.Module, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]], float]
 
 
 def network(architecture: Architecture) -> torch.nn.Module:

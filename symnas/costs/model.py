@@ -27,8 +27,8 @@ class CostFailed(SymnasError, RuntimeError):
     """A cost model could not measure an architecture: the message names both."""
 
 
-@attrs.frozen(auto_attribs=False)
-class CostModel(Comparable[Constraint]):
+@attrs.frozen(auto_attribs=False, order=False)
+class CostModel(Comparable):
     """What an architecture costs: a frozen value, written with one of two methods.
 
     Write `layer(module, inputs, outputs) -> number` for what is a sum over layers and follows from
@@ -122,7 +122,9 @@ class CostModel(Comparable[Constraint]):
         except SymnasError:
             raise
         except Exception as error:
-            raise CostFailed(self._failure(architecture, f"{type(error).__name__}: {error}")) from error
+            raise CostFailed(
+                self._failure(architecture, f"{type(error).__name__}: {error}")
+            ) from error
         if isinstance(value, bool | str | bytes):
             raise CostFailed(self._failure(architecture, f"`measure` gave {value!r}, no number"))
         try:
@@ -152,7 +154,9 @@ class CostModel(Comparable[Constraint]):
     def describe(self) -> dict[str, Any]:
         """What makes this cost the one it is, as data for JSON: options, device, and own code."""
         own = type(self).__module__.startswith("symnas.")
-        options = {field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))}
+        options = {
+            field.name: _plain(getattr(self, field.name)) for field in attrs.fields(type(self))
+        }
         return {
             "cost": f"{type(self).__module__}:{type(self).__qualname__}",
             "name": self.name,
@@ -184,7 +188,9 @@ class CostModel(Comparable[Constraint]):
                 "`measure(self, architecture)`."
             )
         if getattr(cls, "unit", None) is CostModel.unit:
-            raise DeclarationError(f'{cls.__name__} says no unit: write `unit = "ms"` in the class.')
+            raise DeclarationError(
+                f'{cls.__name__} says no unit: write `unit = "ms"` in the class.'
+            )
         return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

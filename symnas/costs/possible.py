@@ -55,7 +55,7 @@ def _check_alone(check: LimitedCost, reach: Reach, rows: Rows, budget: int, whol
     best, row = float(values.min()), rows[values.argmin()]
     if not whole and not check.mask(row[None])[0]:
         enough = sign * check.constraint.limits.closest
-        best, row, _ = reach.descend(lambda r: sign * check.cost(r), row, budget, enough)
+        row, best, _ = reach.descend(lambda r: sign * check.cost(r), row, budget, enough)
     if check.mask(row[None])[0]:
         return
     how = (
@@ -78,7 +78,10 @@ def _extreme(check: LimitedCost, sign: float, value: float, whole: bool) -> str:
 
 def _meet_all(constraints: BoundConstraints, reach: Reach, rows: Rows, budget: int) -> bool:
     def excess(rows: Rows) -> NDArray[np.float64]:
-        return np.sum([check.excess(rows) for check in constraints.checks], axis=0)
+        total = np.zeros(len(rows))
+        for check in constraints.checks:
+            total += check.excess(rows)
+        return total
 
     start = rows[excess(rows).argmin()]
     return reach.descend(excess, start, budget, enough=0.0).score <= 0.0
@@ -90,7 +93,9 @@ def _together(constraints: BoundConstraints, rows: Rows, whole: bool) -> str:
         for check in constraints.checks
     ]
     kind = "architectures of this space" if whole else "random architectures"
-    end = "" if whole else ", and changing one decision at a time from the closest found none either"
+    end = (
+        "" if whole else ", and changing one decision at a time from the closest found none either"
+    )
     return (
         f"No architecture was found that meets {' and '.join(parts)}: each count is of {kind}{end}. "
         "Loosen a constraint, or widen the space."

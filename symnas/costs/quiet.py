@@ -25,7 +25,8 @@ def quiet(seed: int = 0) -> Iterator[None]:
     True
     """
     # A GPU that nobody has used yet is left asleep.
-    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    awake: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = list(range(torch.cuda.device_count())) if awake else []
     numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=gpus), torch.no_grad():
         # Not torch.manual_seed: that would seed every GPU, also at its first use later on.

@@ -64,9 +64,7 @@ class Reach:
                 break
         return np.array(list(found.values()), np.int32).reshape(len(found), len(space))
 
-    def descend(
-        self, score: Score, start: Rows, budget: int, enough: float = -np.inf
-    ) -> Descent:
+    def descend(self, score: Score, start: Rows, budget: int, enough: float = -np.inf) -> Descent:
         """From `start`, changes one decision at a time to its best value, until none helps.
 
         Args:

@@ -1,7 +1,7 @@
 """Data sets that come inside Python packages: nothing is downloaded.
 
-    digits = symnas.data.mnist5k()
-    task = sn.Task(digits.train, test=digits.test)
+digits = symnas.data.mnist5k()
+task = sn.Task(digits.train, test=digits.test)
 """
 
 from symnas.data.augmentation import Shift, shift

@@ -81,7 +81,7 @@ def check_arguments(spec: Any) -> None:
         if isinstance(value, pg.Symbolic):
             if isinstance(value, dict | list):
                 clean(value, f"{type(spec).__name__}({name})")
-        elif not (value is None or isinstance(value, _PLAIN)) and pg.MISSING_VALUE != value:
+        elif not (value is None or isinstance(value, _PLAIN)) and value != pg.MISSING_VALUE:
             clean(value, f"{type(spec).__name__}({name})")
 
 

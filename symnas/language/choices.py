@@ -180,7 +180,7 @@ def manyof(
     k: int,
     candidates: Iterable[Any],
     distinct: bool = True,
-    sorted: bool = False,  # noqa: A002  (PyGlove's name)
+    sorted: bool = False,
     *,
     name: str | None = None,
     hints: Any = None,
@@ -264,7 +264,11 @@ def floatv(
     >>> rate = sn.floatv(1e-4, 1e-1, scale="log")
     """
     for argument, value in (("min_value", min_value), ("max_value", max_value)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             raise DeclarationError(f"sn.floatv: `{argument}` ({value!r}) must be a finite number.")
     if not min_value < max_value:
         raise DeclarationError(

@@ -132,6 +132,8 @@ def _public_torch_name(target: object) -> str | None:
         return f"torch:{name}"
     functional = getattr(torch.nn.functional, name, None)
     module = getattr(target, "__module__", "") or ""
-    if functional is target and (module.startswith("torch.nn.functional") or module == "torch._C._nn"):
+    if functional is target and (
+        module.startswith("torch.nn.functional") or module == "torch._C._nn"
+    ):
         return f"torch.nn.functional:{name}"
     return None

@@ -48,7 +48,9 @@ class Spec(pg.Functor):  # type: ignore[misc]
 _classes: dict[Callable[..., Any], type[Spec]] = {}
 
 
-def spec_class(target: Callable[..., Any], signature: inspect.Signature | None = None) -> type[Spec]:
+def spec_class(
+    target: Callable[..., Any], signature: inspect.Signature | None = None
+) -> type[Spec]:
     """The spec class of a callable, made at first use."""
     found = _classes.get(target)
     if found is not None:
@@ -117,12 +119,18 @@ def make_spec(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
         bound = cls.signature.bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{name}: {error}") from None
-    cleaned_args = [clean(value, f"{name}({_position_name(cls, i)})") for i, value in enumerate(args)]
+    cleaned_args = [
+        clean(value, f"{name}({_position_name(cls, i)})") for i, value in enumerate(args)
+    ]
     cleaned = {key: clean(value, f"{name}({key})") for key, value in kwargs.items()}
     for key, parameter in cls.signature.parameters.items():
         # A choice in a default argument is a new decision for each object that uses the default.
         default = parameter.default
-        if key not in bound.arguments and default is not parameter.empty and contains_choice(default):
+        if (
+            key not in bound.arguments
+            and default is not parameter.empty
+            and contains_choice(default)
+        ):
             cleaned[key] = fresh(default)
     return cls(*cleaned_args, **cleaned)
 
@@ -162,7 +170,7 @@ def call_of(
             args.append(values[name])  # a *args follows, so these must come by position
         elif name in values and (defaults or name in given):
             value = values[name]
-            if pg.MISSING_VALUE != value:
+            if value != pg.MISSING_VALUE:
                 kwargs[name] = value
     for name, value in values.items():  # **kwargs
         if name not in parameters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import pyglove as pg
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from symnas.searchspace.space import Space
 
 T = TypeVar("T", bound=Callable[..., Any])
+P = ParamSpec("P")
 
 # Passed by pickle and copy, which call `__new__` to make an empty instance.
 _EMPTY = "__symnas_empty_instance__"
@@ -57,7 +58,7 @@ def symbolize(target: T) -> T:
         if "__symnas_signature__" not in target.__dict__:
             _patch(target)
         registry.register(target)
-        return target  # type: ignore[return-value]
+        return target
     if not inspect.isfunction(target):
         raise DeclarationError(
             f"sn.symbolize: `target` ({target!r}) must be a class or a function. "
@@ -77,9 +78,9 @@ def symbolize(target: T) -> T:
 def _patch(cls: type) -> None:
     # `inspect.signature(cls)` would see the patched `__new__`: keep the real one aside.
     cls.__symnas_signature__ = signature_of(cls)  # type: ignore[attr-defined]
-    inherited = cls.__new__
+    inherited: Any = cls.__new__
 
-    def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+    def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
         if kwargs.pop(_EMPTY, False):
             return object.__new__(cls)
         if _wants_spec(args, kwargs, signature_of(cls)):
@@ -89,7 +90,7 @@ def _patch(cls: type) -> None:
             return object.__new__(cls)
         return inherited(cls, *args, **kwargs)
 
-    cls.__new__ = __new__  # type: ignore[method-assign]
+    cls.__new__ = __new__  # type: ignore[method-assign, assignment]
     cls.__signature__ = cls.__symnas_signature__  # type: ignore[attr-defined]
     own = any(
         name in base.__dict__
@@ -100,7 +101,9 @@ def _patch(cls: type) -> None:
         cls.__getnewargs_ex__ = lambda self: ((), {_EMPTY: True})  # type: ignore[attr-defined]
 
 
-def _wants_spec(args: tuple[Any, ...], kwargs: dict[str, Any], signature: inspect.Signature) -> bool:
+def _wants_spec(
+    args: tuple[Any, ...], kwargs: dict[str, Any], signature: inspect.Signature
+) -> bool:
     if is_declaring():
         return True
     if any(_is_lazy(value) for value in args) or any(_is_lazy(v) for v in kwargs.values()):
@@ -129,10 +132,23 @@ def _is_lazy(value: Any) -> bool:
     return False
 
 
+@overload
+def space(function: Callable[P, Any]) -> Callable[P, Space]: ...
+
+
+@overload
+def space(
+    *,
+    input: Any = None,
+    valid: Callable[[Any], bool] | None = None,
+    canonical: Callable[[Any], Any] | None = None,
+) -> Callable[[Callable[P, Any]], Callable[P, Space]]: ...
+
+
 def space(
     function: Callable[..., Any] | None = None,
     *,
-    input: Any = None,  # noqa: A002  (the public name)
+    input: Any = None,
     valid: Callable[[Any], bool] | None = None,
     canonical: Callable[[Any], Any] | None = None,
 ) -> Any:
@@ -173,15 +189,17 @@ def space(
                     program = function(*args, **kwargs)
                 except TypeError as error:
                     if "not a Module subclass" in str(error) or "Spec" in str(error):
-                        error.add_note(
-                            "Inside an @sn.space body, decorated classes are specs: use sn.nn "
-                            "instead of torch.nn for the layers around them."
-                        ) if hasattr(error, "add_note") else None
+                        raise TypeError(
+                            f"{error}. Inside an @sn.space body, decorated classes are specs: use "
+                            "sn.nn instead of torch.nn for the layers around them."
+                        ) from error
                     raise
         finally:
             choices._declared.pop()
         with building():
-            result = Space(program, input=input, valid=valid, canonical=canonical, name=function.__name__)
+            result = Space(
+                program, input=input, valid=valid, canonical=canonical, name=function.__name__
+            )
             _check_all_used(result, made, function.__name__)
         return result
 

@@ -75,7 +75,7 @@ def _run(function: Callable[[], Any], tracer: Tracer) -> Any:
 def trace(
     function: Callable[[], Any],
     *,
-    input: Any = None,  # noqa: A002  (the public name)
+    input: Any = None,
     seed: int = 0,
 ) -> Space:
     """The space of a function without arguments that calls `sn.oneof` and `sn.intv` as it runs.
@@ -125,7 +125,11 @@ def trace(
     for _ in range(CHECKS):
         tracer = Tracer({}, rng)
         _run(function, tracer)
-        expected = {k for k in order if when[k] is None or tracer.seen.get(when[k][0]) == when[k][1]}
+        expected = set()
+        for k in order:
+            condition = when[k]
+            if condition is None or tracer.seen.get(condition[0]) == condition[1]:
+                expected.add(k)
         if set(tracer.seen) != expected:
             odd = sorted(set(tracer.seen) ^ expected)
             raise DeclarationError(
@@ -151,7 +155,7 @@ def _explore(
         key = queue.pop(0)
         if len(candidates) > MAX_DECISIONS:
             raise DeclarationError(f"sn.trace: more than {MAX_DECISIONS} decisions; name them.")
-        base = {k: v for k, v in contexts[key].items()}
+        base = contexts[key]
         seen_at: dict[int, set[str]] = {}
         for i in range(len(candidates[key])):
             tracer = Tracer({**base, key: i})

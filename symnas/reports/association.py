@@ -82,7 +82,7 @@ def _labels(decision: Decision, trials: Sequence[Trial]) -> list[str | None]:
     edges = np.nanquantile(numbers, np.linspace(0, 1, _BINS + 1))
     bins = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, _BINS - 1)
     return [
-        None if np.isnan(number) else f"{edges[b]:.3g} to {edges[b + 1]:.3g}"
+        None if np.isnan(number) else f"{edges[b]:.2g} to {edges[b + 1]:.2g}"
         for number, b in zip(numbers, bins, strict=True)
     ]
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +157,7 @@ def _columns(trials: Sequence[Trial], known: Sequence[Measure]) -> dict[str, Any
             trial.number: (trial.reason or "")[:_REASON] for trial in trials if trial.reason
         },
         "reused": {
-            trial.number: list(trial.reused) for trial in trials if getattr(trial, "reused", None)
+            trial.number: list(trial.reused) for trial in trials if trial.reused is not None
         },
     }
 
@@ -213,16 +213,21 @@ def _detail(trial: Trial) -> dict[str, Any]:
     Anything may fail here: the code of the space may be gone, changed, or not traceable; the page
     is written nevertheless.
     """
-    detail: dict[str, Any] = {"source": None, "json": None, "drawing": None, "why": None}
-    try:
-        architecture = trial.architecture
-        detail["json"] = architecture.to_json()
-        detail["source"] = architecture.to_python()
-        detail["drawing"] = draw(architecture).data()
-    except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0]
-        detail["why"] = f"{type(error).__name__}: {line}"[:300]
-    return detail
+    found: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    makers: dict[str, Callable[[], Any]] = {
+        "json": lambda: trial.architecture.to_json(),
+        "source": lambda: trial.architecture.to_python(),
+        "drawing": lambda: draw(trial.architecture).data(),
+    }
+    for name, make in makers.items():
+        try:
+            found[name] = make()
+        except Exception as error:
+            line = (str(error).strip().splitlines() or [""])[0]
+            found[name] = None
+            why[name] = f"{type(error).__name__}: {line}"[:300].rstrip(".")
+    return {**found, "why": why}
 
 
 def _number(value: float | None) -> float | int | None:

@@ -49,7 +49,14 @@ _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
 _BLOCK = 14  # operations of the largest module that is drawn as one block
 _CHAIN = 7  # operations of a card that is not a block
 # What shows a sum, a product and so on as the person would write it.
-_SIGNS = {"add": "+", "iadd": "+", "mul": "×", "imul": "×", "cat": "concatenate", "concat": "concatenate"}
+_SIGNS = {
+    "add": "+",
+    "iadd": "+",
+    "mul": "×",
+    "imul": "×",
+    "cat": "concatenate",
+    "concat": "concatenate",
+}
 
 
 @attrs.define
@@ -119,6 +126,7 @@ def draw(architecture: Architecture) -> Drawing:
 
     Raises:
         ValueError: there is no input shape, or the network cannot be run.
+        TypeError: the program does not make an `nn.Module`.
 
     >>> import symnas as sn
     >>> net = sn.nn.Sequential(sn.nn.Linear(4, 8), sn.nn.ReLU(), sn.nn.Linear(8, 2))
@@ -126,6 +134,8 @@ def draw(architecture: Architecture) -> Drawing:
     [('input', ''), ('Linear 4→8', 'ReLU'), ('Linear 8→2', '')]
     """
     module = architecture.build(device="meta")
+    if not hasattr(module, "named_modules"):
+        raise TypeError(f"the program makes a {type(module).__name__}, not a network")
     classes = {name: type(part).__name__ for name, part in module.named_modules()}
     return arrange(architecture.graph(), classes)
 
@@ -171,28 +181,47 @@ def _fold(graph: networkx.DiGraph) -> list[Operation]:
     """The operations in order, without those that are folded into another one or do nothing."""
     operations: list[Operation] = []
     where: dict[Any, int] = {}  # node to the operation that gives its tensor
+    first: dict[Any, list[str]] = {}  # node to what is done to its input before, if folded forward
+    homes: list[str] = []  # for each operation the module that it belongs to
     for node, data in graph.nodes(data=True):
         op, label = str(data.get("op", "")), str(data.get("label", data.get("op", "")))
-        sources = sorted({where[source] for source in graph.predecessors(node) if source in where})
+        before, after = list(graph.predecessors(node)), list(graph.successors(node))
+        sources = sorted({where[source] for source in before if source in where})
         if len(sources) == 1 and (_SILENT.fullmatch(op) or op == "output"):
             where[node] = sources[0]
             continue
-        kind = kind_of(op, label)
+        kind, name = kind_of(op, label), str(data.get("name") or "")
         shape = tuple(data.get("shape") or ())
         params, macs = int(data.get("params") or 0), int(data.get("macs") or 0)
-        before = list(graph.predecessors(node))
-        only = len(before) == 1 and graph.out_degree(before[0]) == 1 and len(sources) == 1
-        if kind in _FOLDED and only and operations[sources[0]].kind != "end":
+        if kind in _FOLDED and len(sources) == 1:
             into = operations[sources[0]]
-            into.tail.append(_SHORT.get(op, label))
-            into.params, into.macs, into.shape = into.params + params, into.macs + macs, shape
-            where[node] = sources[0]
-            continue
+            alone = graph.out_degree(before[0]) == 1 and into.kind != "end"
+            if alone and (into.name or _top(name) in ("", _top(homes[sources[0]]))):
+                into.tail.append(_SHORT.get(op, label))
+                into.params, into.macs, into.shape = into.params + params, into.macs + macs, shape
+                where[node] = sources[0]
+                continue
+            if not params and len(after) == 1 and _weighty(graph, after[0]):
+                first[after[0]] = [*first.get(node, ()), f"{_SHORT.get(op, label)} first"]
+                where[node] = sources[0]
+                continue
         where[node] = len(operations)
+        homes.append(name or (homes[sources[-1]] if sources else ""))
         label = _SIGNS.get(op, label)
-        name = str(data.get("name") or "")
-        operations.append(Operation(label, kind, name, shape, params, macs, sources))
+        made = Operation(label, kind, name, shape, params, macs, sources, first.get(node, []))
+        operations.append(made)
     return operations
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _weighty(graph: networkx.DiGraph, node: Any) -> bool:
+    """Whether a node is a layer with weights, of which an activation before it is a part."""
+    data = graph.nodes[node]
+    kind = kind_of(str(data.get("op", "")), str(data.get("label", "")))
+    return kind in ("convolution", "depthwise", "linear") and graph.in_degree(node) == 1
 
 
 def _blocks(operations: Sequence[Operation], classes: dict[str, str]) -> list[str]:

@@ -60,12 +60,12 @@ def _longest(lanes: Sequence[int], before: Sequence[Sequence[int]]) -> list[int]
     for node, lane in enumerate(lanes):
         if lane == -1:
             options = [source for source in before[node] if source in length]
-            best = max(options, key=lambda source: (length[source], -source), default=None)
+            best: int | None = max(options, key=lambda s: (length[s], -s), default=None)
             previous[node] = best
             length[node] = 1 + (length[best] if best is not None else 0)
-    node: int | None = max(length, key=lambda n: (length[n], -n))
+    step: int | None = max(length, key=lambda n: (length[n], -n))
     path: list[int] = []
-    while node is not None:
-        path.append(node)
-        node = previous[node]
+    while step is not None:
+        path.append(step)
+        step = previous[step]
     return path[::-1]

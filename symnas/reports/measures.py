@@ -93,7 +93,7 @@ class Measure:
 
 def measures(study: Study, trials: Sequence[Trial]) -> list[Measure]:
     """Everything that trials have numbers of: the reward, objectives, costs, other metrics."""
-    limits = [found for text in study.record.get("constraints", ()) if (found := Limit.parse(text))]
+    limits = [limit for text in study.record.get("constraints", ()) if (limit := Limit.parse(text))]
     found: list[Measure] = []
     if study.record.get("reward"):
         found.append(Measure("reward", "scores", None, "maximize", True))

@@ -148,9 +148,9 @@ def _found(
         at = f", at {' and '.join(rest[:3])}" if rest else ""
         return f"The best is trial {best.number}: {first}{at}."
     if front:
-        names = ", ".join(measure.name for measure in objectives)
+        names = " and ".join(measure.name for measure in objectives)
         verb = "is" if front == 1 else "are"
-        return f"{plural(front, 'trial')} {verb} not beaten by any other in all of {names}."
+        return f"{plural(front, 'trial')} {verb} on the Pareto front of {names}."
     return "None has finished with a number yet." if trials else ""
 
 

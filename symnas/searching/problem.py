@@ -22,8 +22,9 @@ Rows = NDArray[np.int32]
 
 # A space of up to this many rows is enumerated, to find what is left of it.
 SMALL_SPACE = 200_000
-# Random draws, mutations or crossovers without a new feasible row before giving up.
-SAMPLE_ROUNDS = 64
+# Random rows without a new feasible one before giving up, when checking them is cheap or dear.
+DRAWS, DEAR_DRAWS = 200_000, 5_000
+# Mutations or crossovers of one parent without a new feasible row before giving up.
 TRIES = 256
 # After so many tries from one parent, one more decision is changed at once.
 TRIES_A_STEP = 32
@@ -43,8 +44,8 @@ class Problem:
     >>> problem = sn.Problem(sn.Space(sn.nn.Linear(4, sn.oneof([8, 16, 32]))), seed=1)
     >>> len(problem.propose(problem.sample(5, key=0)))  # there are only three
     3
-    >>> problem.exhausted
-    True
+    >>> len(problem.sample(1, key=1)), problem.exhausted
+    (0, True)
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class Problem:
         self._checked = self._passed = 0
         self._all_feasible = constraints is None and space.valid is None
         self._left: Rows | None = None
-        # A measured cost is dear: then candidates are tried one by one.
-        self._batch = 1 if constraints is not None and getattr(constraints, "dear", False) else 256
+        # Where a cost has to be measured, candidates are drawn few at a time.
+        self._dear = bool(getattr(constraints, "dear", False))
 
     @property
     def feasible_share(self) -> float | None:
@@ -78,23 +79,28 @@ class Problem:
     # Dealing rows -----------------------------------------------------------------------------
 
     def sample(self, n: int, key: Seed, uniform: str = "decisions") -> Rows:
-        """Up to `n` random rows, feasible, not proposed before, and distinct."""
+        """Up to `n` random rows, feasible, not proposed before, and distinct.
+
+        A small space is enumerated in the end, so that nothing of it is missed; of a large one,
+        fewer rows mean that 200,000 random ones (5,000, if a cost has to be measured) had no more.
+        """
         found: list[list[int]] = []
         taken: set[bytes] = set()
-        for attempt in range(SAMPLE_ROUNDS):
-            missing = n - len(found)
-            if missing <= 0:
-                break
-            size = missing if attempt == 0 else max(missing, self._batch)
+        small = self._is_small()
+        drawn = fruitless = attempt = 0
+        size = n
+        while len(found) < n and fruitless < (DEAR_DRAWS if self._dear else DRAWS):
             rows = self.space.sample(size, (*self._seeds(key), attempt), uniform)
             before = len(found)
             self._take(rows.tolist(), n, found, taken, count=True)
-            if len(found) == before and attempt >= 3 and self._is_small():
+            drawn, attempt = drawn + size, attempt + 1
+            fruitless = 0 if len(found) > before else fruitless + size
+            if fruitless and small and drawn > self.space.size // 8:
                 break
-        if len(found) < n and self._is_small():
+            size = max(1, n - len(found)) if self._dear else min(16_384, 4 * max(size, 64))
+        if len(found) < n and small:
             self._take_what_is_left(n, key, found, taken)
-        if not found:
-            self.exhausted = True
+            self.exhausted = not found
         return self._array(found)
 
     def mutate(self, rows: Any, key: Seed) -> Rows:
@@ -137,15 +143,15 @@ class Problem:
 
     def feasible(self, rows: Any) -> NDArray[np.bool_]:
         """Which rows meet the constraints and `valid`, proposed before or not: `(n,)`."""
-        rows = np.asarray(rows, np.int32).reshape(-1, len(self.space))
+        rows = self._array(rows)
         mask = self.space.is_valid(rows)
         if self.constraints is not None and mask.any():
             mask[mask] = self.constraints.mask(rows[mask])
-        return mask
+        return np.asarray(mask, bool)
 
     def propose(self, rows: Any) -> Rows:
         """Marks rows as proposed, and returns them. `count` goes up by their number."""
-        rows = np.asarray(rows, np.int32).reshape(-1, len(self.space))
+        rows = self._array(rows)
         self._proposed.update(self.space.key_of(row) for row in rows.tolist())
         self.count += len(rows)
         return rows
@@ -175,23 +181,22 @@ class Problem:
         for row in rows:
             if len(found) == n:
                 return
-            fresh = self._is_fresh(row, taken, count)
-            if fresh:
+            if self._is_fresh(row, taken, count):
                 found.append(row)
 
     def _is_fresh(self, row: list[int], taken: set[bytes], count: bool = False) -> bool:
         key = self.space.key_of(row)
-        if count and not self._all_feasible and key in self._infeasible:
-            self._checked += 1
-        if key in self._proposed or key in taken or key in self._infeasible:
+        if key in self._proposed or key in taken:
             return False
         if not self._all_feasible:
-            feasible = self._is_feasible(row)
+            # By row: what `canonical` calls the same may differ in cost.
+            own = self.space.row_key(row)
+            feasible = own not in self._infeasible and self._is_feasible(row)
             if count:
                 self._checked += 1
                 self._passed += feasible
             if not feasible:
-                self._infeasible.add(key)
+                self._infeasible.add(own)
                 return False
         taken.add(key)
         return True
@@ -209,11 +214,15 @@ class Problem:
         self, n: int, key: Seed, found: list[list[int]], taken: set[bytes]
     ) -> None:
         rows = np.concatenate(list(self.space.enumerate())) if self._left is None else self._left
-        done = self._proposed | self._infeasible
-        open_ = [row for row in rows.tolist() if self.space.key_of(row) not in done]
+        key_of, row_key = self.space.key_of, self.space.row_key
+        open_ = [
+            row
+            for row in rows.tolist()
+            if key_of(row) not in self._proposed and row_key(row) not in self._infeasible
+        ]
         self._left = self._array(open_)  # never grows, so each look costs less than the last
-        order = np.random.default_rng((*self._seeds(key), SAMPLE_ROUNDS)).permutation(len(open_))
+        order = np.random.default_rng((*self._seeds(key), DRAWS)).permutation(len(open_))
         self._take([open_[i] for i in order], n, found, taken, count=False)
 
-    def _array(self, rows: list[list[int]]) -> Rows:
+    def _array(self, rows: Any) -> Rows:
         return np.array(rows, np.int32).reshape(len(rows), len(self.space))

@@ -201,5 +201,4 @@ def _summarize(study: Study, shown: Progress, ending: str) -> None:
         shown.say(f"Best: {shown.best_text()}, trial {shown.best_number}: {choices}")
     else:
         shown.say("No trial has finished; study.failed lists why.")
-    where = f'sn.Study.open("{study.location}", "{study.name}")' if study.location else "in memory"
-    shown.say(f"Study: {where}")
+    shown.say(repr(study))

@@ -141,7 +141,9 @@ class _Compiler:
         if isinstance(value, Tied):
             target = self._target(value, at)
             if value.name in ties:
-                raise DeclarationError(f"sn.tied({value.name!r}) is used inside its own candidates.")
+                raise DeclarationError(
+                    f"sn.tied({value.name!r}) is used inside its own candidates."
+                )
             self._find_uses(target, at, (*ties, value.name))
             return
         if isinstance(value, pg.hyper.HyperPrimitive):
@@ -162,9 +164,10 @@ class _Compiler:
         return self.named[tie.name]
 
     def _key(self, choice: Any, at: Position) -> Hashable:
-        if choice.name is not None and getattr(choice, "uid", 0):
+        if choice.name is not None and hasattr(choice, "uid"):
             return ("name", choice.name)
-        return ("uid", choice.uid) if getattr(choice, "uid", 0) else ("at", at)
+        uid: Any = getattr(choice, "uid", None)
+        return ("uid", uid) if uid else ("at", at)
 
     def _scoped(self, choice: Any, at: Position, picks: dict[Position, int]) -> Hashable:
         key = self._key(choice, at)
@@ -194,7 +197,9 @@ class _Compiler:
 
         def down(child: Any, *keys: Any, at_key: Any = None) -> nodes.Node:
             position = (*at, keys[-1] if at_key is None else at_key)
-            return self._visit(child, pg.KeyPath(list(path.keys) + list(keys)), position, when, picks, group)
+            return self._visit(
+                child, pg.KeyPath(list(path.keys) + list(keys)), position, when, picks, group
+            )
 
         match value:
             case Tied():
@@ -202,7 +207,9 @@ class _Compiler:
                 return self._visit(self._target(value, at), path, at, when, picks, group)
             case Derived():
                 self.result.native = False
-                args = tuple(down(a, "args", i, at_key=("arg", i)) for i, a in enumerate(value.args))
+                args = tuple(
+                    down(a, "args", i, at_key=("arg", i)) for i, a in enumerate(value.args)
+                )
                 return nodes.Computed(value.function, args)
             case Repeat():
                 return self._repeat(value, path, at, when, picks, group)
@@ -247,8 +254,13 @@ class _Compiler:
         return found
 
     def _float(
-        self, choice: Any, path: pg.KeyPath, at: Position, when: cond.Condition,
-        picks: dict[Position, int], group: str | None,
+        self,
+        choice: Any,
+        path: pg.KeyPath,
+        at: Position,
+        when: cond.Condition,
+        picks: dict[Position, int],
+        group: str | None,
     ) -> nodes.Node:
         bounds = (choice.min_value, choice.max_value)
 
@@ -265,8 +277,13 @@ class _Compiler:
         return node
 
     def _choices(
-        self, choice: Any, path: pg.KeyPath, at: Position, when: cond.Condition,
-        picks: dict[Position, int], group: str | None,
+        self,
+        choice: Any,
+        path: pg.KeyPath,
+        at: Position,
+        when: cond.Condition,
+        picks: dict[Position, int],
+        group: str | None,
     ) -> nodes.Node:
         group = getattr(choice, "group", None) or group
         key = self._scoped(choice, at, picks)
@@ -285,7 +302,9 @@ class _Compiler:
             kind = "ordinal" if _monotone(values) else "categorical"
 
             def make() -> Column:
-                return Column(str(stem), choice, kind, len(values), labels, tuple(values), [], group)
+                return Column(
+                    str(stem), choice, kind, len(values), labels, tuple(values), [], group
+                )
 
             return self._column(key, stem, when, make)
 
@@ -318,7 +337,9 @@ class _Compiler:
                 tuple(indices),
                 tuple(
                     tuple(
-                        candidate(i, stem, cond.both(when, index, frozenset([i])), {**picks, at: pick})
+                        candidate(
+                            i, stem, cond.both(when, index, frozenset([i])), {**picks, at: pick}
+                        )
                         for i in range(n)
                     )
                     for pick, (stem, index) in enumerate(zip(stems, indices, strict=True))
@@ -329,8 +350,13 @@ class _Compiler:
         return node
 
     def _repeat(
-        self, value: Repeat, path: pg.KeyPath, at: Position, when: cond.Condition,
-        picks: dict[Position, int], group: str | None,
+        self,
+        value: Repeat,
+        path: pg.KeyPath,
+        at: Position,
+        when: cond.Condition,
+        picks: dict[Position, int],
+        group: str | None,
     ) -> nodes.Node:
         self.result.native = False
 
@@ -411,7 +437,7 @@ def layout(spec: Spec) -> tuple[list[tuple[tuple[Any, ...], Any]], dict[str, Any
             continue
         elif by_position:
             args.append(((name,), values[name]))
-        elif name in values and name in given and pg.MISSING_VALUE != values[name]:
+        elif name in values and name in given and values[name] != pg.MISSING_VALUE:
             kwargs[name] = values[name]
     kwargs.update((k, v) for k, v in values.items() if k not in parameters)
     return args, kwargs
@@ -419,7 +445,7 @@ def layout(spec: Spec) -> tuple[list[tuple[tuple[Any, ...], Any]], dict[str, Any
 
 def _children(value: Any) -> Iterator[tuple[Hashable, Any]]:
     """Parts of a program below `value`, with keys that agree with `_Compiler._visit`'s."""
-    if isinstance(value, pg.hyper.DerivedValue) or isinstance(value, pg.hyper.Float):
+    if isinstance(value, pg.hyper.DerivedValue | pg.hyper.Float):
         return
     if isinstance(value, pg.hyper.Choices):
         yield from enumerate(value.candidates)

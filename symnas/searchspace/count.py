@@ -9,6 +9,7 @@ for tree-like spaces and grows where many conditions depend on many shared decis
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -89,7 +90,7 @@ class Counter:
             rows[:, step.variable] = value - self._offset(step.variable)
         for first, rule in self.bundles.items():
             active = rows[:, first] >= 0
-            rows[np.ix_(active, rule.columns)] = draw_picks(
+            rows[np.ix_(np.flatnonzero(active), np.array(rule.columns))] = draw_picks(
                 rule, self.sizes[first], int(active.sum()), rng, uniform_results=True
             )
         return rows
@@ -176,7 +177,7 @@ def allowed(values: Sequence[int], rule: Rule) -> bool:
     """Whether the picks of a `manyof` obey its rule."""
     if rule.distinct and len(set(values)) < len(values):
         return False
-    return not rule.sorted or all(a <= b for a, b in zip(values, values[1:], strict=False))
+    return not rule.sorted or all(a <= b for a, b in itertools.pairwise(values))
 
 
 def draw_picks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -54,6 +55,11 @@ class Decision:
         low, high = self.candidates
         return unscale(value / (FLOAT_LEVELS - 1), low, high, self.scale)
 
+    def level(self, number: float) -> int:
+        """The value of a float column that is nearest to a number."""
+        low, high = self.candidates
+        return round(rescale(number, low, high, self.scale) * (FLOAT_LEVELS - 1))
+
 
 def unscale(share: float, low: float, high: float, scale: str | None) -> float:
     """The number at `share` (0 to 1) of the way from `low` to `high` on a scale."""
@@ -70,8 +76,6 @@ def unscale(share: float, low: float, high: float, scale: str | None) -> float:
 
 def rescale(number: float, low: float, high: float, scale: str | None) -> float:
     """The inverse of `unscale`."""
-    import math
-
     if scale == "log":
         return math.log(number / low) / math.log(high / low)
     if scale == "rlog":

@@ -45,9 +45,7 @@ def _distinct(node: nodes.Node, shown: set[int]) -> bool:
 
 
 def _apart(candidates: tuple[nodes.Node, ...]) -> bool:
-    return not any(
-        _may_equal(a, b) for i, a in enumerate(candidates) for b in candidates[i + 1 :]
-    )
+    return not any(_may_equal(a, b) for i, a in enumerate(candidates) for b in candidates[i + 1 :])
 
 
 def _may_equal(a: nodes.Node, b: nodes.Node) -> bool:

@@ -61,7 +61,7 @@ def from_dna(space: Space, dna: Any) -> NDArray[np.int32]:
             raise ValueError(f"`dna` ({dna}) has {len(left)} numbers too many for this space.")
     else:
         for i, (decision, value) in enumerate(zip(space.decisions, numbers, strict=True)):
-            row[i] = _level(decision, value) if decision.kind == "float" else int(value)
+            row[i] = decision.level(float(value)) if decision.kind == "float" else int(value)
         space._moves.repair(row, None)
     return np.array(row, np.int32)
 
@@ -111,7 +111,3 @@ def _read(node: nodes.Node, row: list[int], numbers: list[Any]) -> list[Any]:
     for child in nodes.children(node):
         numbers = _read(child, row, numbers)
     return numbers
-
-
-def _level(decision: Any, value: float) -> int:
-    return round(rescale(float(value), *decision.candidates, decision.scale) * (FLOAT_LEVELS - 1))

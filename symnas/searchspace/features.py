@@ -55,7 +55,7 @@ def features(space: Space, rows: NDArray[Any], kind: str) -> Any:
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` ({kind!r}) must be one of {', '.join(map(repr, KINDS))}.")
-    rows = np.asarray(rows, np.int32).reshape(-1, len(space))
+    rows = np.asarray(rows, np.int32).reshape(len(rows), len(space))
     if kind == "onehot":
         return _onehot(space, rows)
     if kind == "path":
@@ -120,7 +120,7 @@ class _Graph:
                     else:
                         values = frozenset(j for j, s in enumerate(node.subsets) if i in s)
                     found.append(self.visit(child, cond.both(when, node.column, values)))
-                return sum((f[0] for f in found), []), sum((f[1] for f in found), [])
+                return _joined(found)
             case nodes.Picks():
                 parts = []
                 for column, candidates in zip(node.columns, node.candidates, strict=True):
@@ -128,7 +128,7 @@ class _Graph:
                         self.visit(child, cond.both(when, column, frozenset([i])))
                         for i, child in enumerate(candidates)
                     ]
-                    parts.append((sum((f[0] for f in found), []), sum((f[1] for f in found), [])))
+                    parts.append(_joined(found))
                 return self._chain(parts)
             case nodes.Repeated():
                 parts = []
@@ -162,13 +162,14 @@ class _Graph:
             return self._chain(parts)
         vertex = len(self.vertices)
         numeric = {
-            name: n for (name, found), (_, n) in zip(inner, arguments, strict=True)
+            name: n
+            for (name, found), (_, n) in zip(inner, arguments, strict=True)
             if not (found[0] or found[1])
         }
         self.vertices.append(_Vertex(cls.__name__, when, numeric))
         for _, leaves in parts:
             self.edges.update((leaf, vertex) for leaf in leaves)
-        entries = sum((entry for entry, _ in parts), []) or [vertex]
+        entries = _joined(parts)[0] or [vertex]
         return entries, [vertex]
 
     def _chain(self, parts: list[tuple[list[int], list[int]]]) -> tuple[list[int], list[int]]:
@@ -180,6 +181,11 @@ class _Graph:
         if not parts:
             return [], []
         return parts[0][0], parts[-1][1]
+
+
+def _joined(parts: list[tuple[list[int], list[int]]]) -> tuple[list[int], list[int]]:
+    """Entries and leaves of several parts together."""
+    return [v for entry, _ in parts for v in entry], [v for _, leaf in parts for v in leaf]
 
 
 def _counts(node: nodes.Repeated) -> list[tuple[cond.Clause, int]]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from symnas.searchspace.decision import FLOAT_LEVELS, rescale
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -42,8 +40,7 @@ def from_frame(space: Space, frame: pd.DataFrame) -> NDArray[np.int32]:
             if value is None or value != value:  # NaN
                 continue
             if decision.kind == "float":
-                share = rescale(float(value), *decision.candidates, decision.scale)
-                rows[k, i] = round(share * (FLOAT_LEVELS - 1))
+                rows[k, i] = decision.level(float(value))
             elif value in index:
                 rows[k, i] = index[value]
             else:

@@ -41,7 +41,7 @@ def _text(value: Any) -> str:
             for key, child in value.sym_init_args.items()
             if key in value.specified_args and not contains_choice(child)
         ]
-        parts = []
+        parts: list[str] = []
         for key, child in given:
             if isinstance(child, list):
                 parts.extend(_text(v) for v in child)

@@ -87,7 +87,7 @@ def _match(
                 yield from _all([(n, value[k]) for k, n in node.items], assignment, pending)
         case nodes.Object():
             if type(value) is node.cls:
-                fields = value.sym_init_args
+                fields: Any = value.sym_init_args  # type: ignore[attr-defined]
                 yield from _all([(n, fields.get(k)) for k, n in node.fields], assignment, pending)
         case nodes.Call():
             if type(value) is node.cls:
@@ -153,7 +153,9 @@ def equal(a: Any, b: Any) -> bool:
             return False
         left, right = a.sym_init_args, b.sym_init_args
         keys = set(left) | set(right)
-        return all(equal(left.get(k, pg.MISSING_VALUE), right.get(k, pg.MISSING_VALUE)) for k in keys)
+        return all(
+            equal(left.get(k, pg.MISSING_VALUE), right.get(k, pg.MISSING_VALUE)) for k in keys
+        )
     if isinstance(a, dict):
         return isinstance(b, dict) and set(a) == set(b) and all(equal(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):

@@ -12,7 +12,7 @@ import attrs
 import pyglove as pg
 
 from symnas.language.spec import Spec, _build
-from symnas.searchspace.decision import unscale, FLOAT_LEVELS
+from symnas.searchspace.decision import FLOAT_LEVELS, unscale
 
 Row = Sequence[int]
 

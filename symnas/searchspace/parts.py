@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from symnas.searchspace import conditions as cond
 from symnas.searchspace.compile import Compiled
-from symnas.searchspace.decision import FLOAT_LEVELS, rescale, unscale
+from symnas.searchspace.decision import FLOAT_LEVELS, unscale
 from symnas.searchspace.moves import Moves
 from symnas.searchspace.space import Seed, Space, seed_of
 
@@ -214,8 +214,8 @@ def split(space: Space, group: str) -> tuple[Part, Part]:
                     f"`group` ({group!r}): {column.path!r} depends on "
                     f"{space.columns[parent]!r}, which is in the other part. Label both."
                 )
-    inner = Part.of(space, {i: (0,) for i in outside})
-    return inner, Part.of(space, {i: (0,) for i in inside})
+    inner = Part.of(space, dict.fromkeys(outside, (0,)))
+    return inner, Part.of(space, dict.fromkeys(inside, (0,)))
 
 
 def join(space: Space, inner: Part, inner_rows: Any, outer: Part, outer_rows: Any) -> Rows:
@@ -241,10 +241,10 @@ def matching(space: Space, key: str) -> list[int]:
 def _index(space: Space, column: int, value: Any) -> int:
     decision = space.decisions[column]
     if decision.kind == "float":
-        share = rescale(float(value), *decision.candidates, decision.scale)
-        if not 0 <= share <= 1:
+        low, high = decision.candidates
+        if not low <= value <= high:
             raise ValueError(f"{value!r} is outside the bounds of {decision.id!r}.")
-        return round(share * (FLOAT_LEVELS - 1))
+        return decision.level(float(value))
     from symnas.searchspace.match import equal
 
     for i, candidate in enumerate(decision.candidates):
@@ -298,23 +298,23 @@ def _compiled_part(
 
     columns = []
     for i in free:
-        column = parent.columns[i]
+        own = parent.columns[i]
         changes: dict[str, Any] = {"condition": [renumbered(c) for c in conditions[i]]}
         chosen = kept[i]
-        if chosen is not None and column.kind == "float":
-            low, high = column.candidates
+        if chosen is not None and own.kind == "float":
+            low, high = own.candidates
             shares = [v / (FLOAT_LEVELS - 1) for v in chosen]
-            numbers = tuple(unscale(share, low, high, column.scale) for share in shares)
+            numbers = tuple(unscale(share, low, high, own.scale) for share in shares)
             changes |= {"kind": "ordinal", "size": len(numbers), "candidates": numbers}
             changes |= {"labels": tuple(f"{x:.6g}" for x in numbers)}
         elif chosen is not None:
-            changes |= {"size": len(chosen), "labels": tuple(column.labels[v] for v in chosen)}
-            changes |= {"candidates": tuple(column.candidates[v] for v in chosen)}
-        columns.append(attrs.evolve(column, **changes))
+            changes |= {"size": len(chosen), "labels": tuple(own.labels[v] for v in chosen)}
+            changes |= {"candidates": tuple(own.candidates[v] for v in chosen)}
+        columns.append(attrs.evolve(own, **changes))
     sizes = [c.size for c in columns]
     raw = [c.condition for c in columns]
-    for k, column in enumerate(columns):
-        column.condition = cond.drop_implied(raw[k], raw, sizes)
+    for k, part in enumerate(columns):
+        part.condition = cond.drop_implied(raw[k], raw, sizes)
     compiled = Compiled(
         root=parent.root,
         columns=columns,

@@ -42,7 +42,9 @@ def _collect(expression: Any, choices: dict[int, OneOf]) -> None:
             _collect(argument, choices)
     elif isinstance(expression, OneOf):
         if any(is_choice(c) for c in expression.candidates):
-            raise DeclarationError(f"{expression!r}: candidates with choices of their own cannot stand here.")
+            raise DeclarationError(
+                f"{expression!r}: candidates with choices of their own cannot stand here."
+            )
         choices[expression.uid] = expression
     elif isinstance(expression, Tied):
         raise DeclarationError(

@@ -10,9 +10,7 @@ from symnas.searchspace.compile import Compiled
 from symnas.searchspace.count import draw_picks
 
 
-def sample_decisions(
-    compiled: Compiled, n: int, rng: np.random.Generator
-) -> NDArray[np.int32]:
+def sample_decisions(compiled: Compiled, n: int, rng: np.random.Generator) -> NDArray[np.int32]:
     """`n` rows: each active decision takes each of its values with the same probability."""
     columns = compiled.columns
     ruled = {c: rule for rule in compiled.rules for c in rule.columns}
@@ -44,7 +42,9 @@ def sample_decisions(
         if rule is not None:
             for c in rule.columns:
                 rows[:, c] = -1
-            rows[np.ix_(active, rule.columns)] = draw_picks(rule, column.size, len(active), rng)
+            rows[np.ix_(active, np.array(rule.columns))] = draw_picks(
+                rule, column.size, len(active), rng
+            )
         else:
             rows[:, i] = -1
             rows[active, i] = rng.integers(0, column.size, len(active))

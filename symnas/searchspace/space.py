@@ -60,7 +60,7 @@ class Space:
     def __init__(
         self,
         program: Any,
-        input: Any = None,  # noqa: A002  (the public name)
+        input: Any = None,
         valid: Callable[[Architecture], bool] | None = None,
         canonical: Callable[[Architecture], Any] | None = None,
         *,
@@ -134,7 +134,9 @@ class Space:
                     "id": d.id,
                     "name": d.name,
                     "kind": d.kind,
-                    "labels": list(d.labels) if d.kind != "float" else [str(c) for c in d.candidates],
+                    "labels": list(d.labels)
+                    if d.kind != "float"
+                    else [str(c) for c in d.candidates],
                     "when": [[[i, list(v)] for i, v in clause] for clause in d.when],
                     "group": d.group,
                 }
@@ -162,9 +164,7 @@ class Space:
         if uniform == "decisions":
             return sample_decisions(self._compiled, n, rng)
         if uniform != "architectures":
-            raise ValueError(
-                f"`uniform` ({uniform!r}) must be 'decisions' or 'architectures'."
-            )
+            raise ValueError(f"`uniform` ({uniform!r}) must be 'decisions' or 'architectures'.")
         rows = self._counter.sample(n, rng)
         for i, decision in enumerate(self.decisions):
             if decision.kind == "float":
@@ -245,6 +245,10 @@ class Space:
             return self._program_key(row)
         return array(self._code, row).tobytes()
 
+    def row_key(self, row: list[int]) -> bytes:
+        """A row as a short key of its own, whatever other rows mean the same."""
+        return array(self._code, row).tobytes()
+
     @cached_property
     def _rows_are_programs(self) -> bool:
         from symnas.searchspace.distinct import rows_are_programs
@@ -255,8 +259,8 @@ class Space:
         architecture = self.decode(row)
         if self.canonical is None:
             return bytes.fromhex(architecture.key)
-        value = repr(self.canonical(architecture)) + repr(sorted(architecture.task.items()))
-        return hashlib.blake2b(value.encode(), digest_size=16).digest()
+        same = (self.canonical(architecture), sorted(architecture.task.items()), architecture.input)
+        return hashlib.blake2b(repr(same).encode(), digest_size=16).digest()
 
     # Architectures ----------------------------------------------------------------------------
 
@@ -308,7 +312,10 @@ class Space:
         if isinstance(value, Architecture):
             if value.space is self and value.row is not None:
                 return list(value.row)
-            parts = {"task": value.task, "input": None if value.input is None else list(value.input)}
+            parts = {
+                "task": value.task,
+                "input": None if value.input is None else list(value.input),
+            }
             program = value.program
         else:
             parts, program = {}, value
@@ -430,4 +437,3 @@ def seed_of(seed: Seed) -> int:
         mixed = ((mixed ^ int(part)) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**64 - 1)
         mixed ^= mixed >> 29
     return mixed
-

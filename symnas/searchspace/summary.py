@@ -26,7 +26,9 @@ class Summary:
     def __str__(self) -> str:
         rows = [self.header, *self.lines]
         widths = [max(len(row[i]) for row in rows) for i in range(len(self.header))]
-        text = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        text = [
+            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
         text.insert(1, "  ".join("-" * w for w in widths))
         return "\n".join([self.title, "", *text, *([""] if self.costs else []), *self.costs])
 

@@ -45,6 +45,14 @@ class Database:
         return self.engine.dialect.name
 
     @property
+    def label(self) -> str:
+        """The location as people may see it, without a password."""
+        if self.location is None:
+            return "in memory"
+        shown = self.engine.url.render_as_string(hide_password=True)
+        return shown if "://" in self.location else self.location
+
+    @property
     def files(self) -> Path:
         """The folder of what trials keep: `tiny.db.files` beside `tiny.db`."""
         if self.location is None:
@@ -85,17 +93,17 @@ class Database:
         if schema.versions.name not in names:
             if names:
                 raise StorageError(
-                    f"`study` ({self.location!r}) is a database that holds other tables "
+                    f"`study` ({self.label!r}) is a database that holds other tables "
                     f"({', '.join(sorted(names)[:3])}). Give another path."
                 )
             if not create:
-                raise StorageError(f"`{self.location}` holds no study of symnas.")
+                raise StorageError(f"`{self.label}` holds no study of symnas.")
             self._create_tables()
         with self.engine.connect() as connection:
             version = connection.execute(sa.select(schema.versions.c.version)).scalar()
         if version != schema.VERSION:
             raise StorageError(
-                f"`{self.location}` has study format {version}, and this symnas reads format "
+                f"`{self.label}` has study format {version}, and this symnas reads format "
                 f"{schema.VERSION}. Open it with the version of symnas that wrote it."
             )
 

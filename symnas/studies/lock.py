@@ -83,6 +83,6 @@ def _by_server(store: Store, name: str) -> Iterator[None]:
 
 def _busy(store: Store, name: str) -> SymnasError:
     return SymnasError(
-        f'The search "{name}" of `{store.database.location}` is running already. Wait for it, or '
+        f'The search "{name}" of `{store.database.label}` is running already. Wait for it, or '
         "give another name= to search beside it. To use more cores for one search: workers=."
     )

@@ -56,7 +56,9 @@ class Study:
             name = next(reversed(rows))
         if name not in rows:
             known = ", ".join(map(repr, rows)) or "none yet"
-            raise KeyError(f"`name` ({name!r}): the searches in `{location}` are: {known}.")
+            raise KeyError(
+                f"`name` ({name!r}): the searches in `{store.database.label}` are: {known}."
+            )
         return cls(store, rows[name])
 
     # --- what was searched --------------------------------------------------------------------
@@ -224,8 +226,7 @@ class Study:
         return Path(path)
 
     def __repr__(self) -> str:
-        where = "in memory" if self.location is None else f"{self.location!r}"
-        return f"Study({where}, name={self.name!r}, trials={len(self)})"
+        return f"Study({self._store.database.label!r}, name={self.name!r}, trials={len(self)})"
 
     # --- reading ------------------------------------------------------------------------------
 

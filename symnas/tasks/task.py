@@ -77,6 +77,7 @@ class Task:
     >>> task = sn.Task((x, (x[:, 0] > 0).long()), epochs=20, lr=0.1)
     >>> task
     Task(32 + 8 x (3,), 2 classes, epochs=20, lr=0.1)
+    >>> _ = torch.manual_seed(0)
     >>> metrics = task.fit(torch.nn.Linear(3, 2))
     >>> metrics["accuracy"] > 0.5
     True

@@ -151,6 +151,12 @@ def _constraints(case: _Case) -> None:
             assert not case.exhaustive or len(rows) >= min(case.trials, possible), (
                 f"{name}: {len(rows)} of {possible} feasible architectures were proposed"
             )
+    name, space = next(iter(case.spaces.items()))
+    allowed = Allowed(space, 3)
+    valid = Space(
+        space.program, valid=lambda architecture: allowed.mask(np.array([architecture.row]))[0]
+    )
+    assert allowed.mask(case.run(valid)).all(), f"{name}: an architecture is not `valid`"
 
 
 def _exhaustion(case: _Case) -> None:

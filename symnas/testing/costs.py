@@ -8,11 +8,15 @@ import random
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from symnas.costs.constraints import Constraint
 from symnas.costs.model import CostModel
 from symnas.errors import DeclarationError
 from symnas.searchspace.space import Space
+
+Rows = NDArray[np.int32]
+Costs = NDArray[np.float64]
 
 
 def check_cost_model(
@@ -47,7 +51,9 @@ def check_value(model: CostModel) -> None:
     """A model is a value: named, comparable, printable, and described by plain data."""
     for attribute in ("name", "unit", "device", "device_name"):
         text = getattr(model, attribute)
-        assert isinstance(text, str) and text, _say(model, f"`{attribute}` ({text!r}) must be a word")
+        assert isinstance(text, str) and text, _say(
+            model, f"`{attribute}` ({text!r}) must be a word"
+        )
     twin = copy.deepcopy(model)
     assert twin == model and hash(twin) == hash(model), _say(
         model, "a copy must be equal: decorate the class with @attrs.frozen"
@@ -59,9 +65,7 @@ def check_value(model: CostModel) -> None:
     )
 
 
-def check_numbers(
-    model: CostModel, space: Space, rows: np.ndarray, noise: float = 0.0  # type: ignore[type-arg]
-) -> None:
+def check_numbers(model: CostModel, space: Space, rows: Rows, noise: float = 0.0) -> None:
     """Costs are finite, not negative, repeatable, and the same however they are asked for."""
     bound = model.bind(space)
     assert (bound.name, bound.unit) == (model.name, model.unit), _say(model, "binding renames it")
@@ -80,9 +84,7 @@ def check_numbers(
     assert bound(rows[:0]).shape == (0,), _say(model, "no rows must have no costs")
 
 
-def check_undisturbed(
-    model: CostModel, space: Space, rows: np.ndarray, noise: float = 0.0  # type: ignore[type-arg]
-) -> None:
+def check_undisturbed(model: CostModel, space: Space, rows: Rows, noise: float = 0.0) -> None:
     """Measuring neither uses nor moves the global generators, and leaves torch's modes alone."""
     row = rows[0]
     values, after = [], []
@@ -106,9 +108,7 @@ def check_undisturbed(
     )  # fmt: skip
 
 
-def check_comparisons(
-    model: CostModel, space: Space, rows: np.ndarray  # type: ignore[type-arg]
-) -> None:
+def check_comparisons(model: CostModel, space: Space, rows: Rows) -> None:
     """`model <= x` is a constraint; chained comparisons are refused."""
     values = model.bind(space)(rows)
     limit = float(np.median(values))
@@ -126,8 +126,8 @@ def check_comparisons(
 
 def _assert_close(
     model: CostModel,
-    found: np.ndarray,  # type: ignore[type-arg]
-    expected: np.ndarray,  # type: ignore[type-arg]
+    found: Costs,
+    expected: Costs,
     noise: float,
     law: str,
 ) -> None:

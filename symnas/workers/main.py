@@ -51,7 +51,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _prepare(setup: dict[str, Any]) -> tuple[Evaluator, Space]:
-    sys.path[:] = setup["path"]
+    sys.path[:], sys.argv[:] = setup["path"], setup["argv"]
     if setup["pythonpath"] is None:
         os.environ.pop("PYTHONPATH", None)
     else:

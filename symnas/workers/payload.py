@@ -6,7 +6,6 @@ local function or live in `__main__`, which workers never import again. Nothing 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -65,8 +64,3 @@ def callables_of(program: Any) -> list[Callable[..., Any]]:
 
     pg.traverse(program, visit)
     return list(found.values())
-
-
-def search_path() -> list[str]:
-    """Where a worker looks for modules: where this process does."""
-    return list(sys.path)

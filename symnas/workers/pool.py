@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from multiprocessing.connection import wait
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from symnas.searching.evaluation import Assignment, Outcome
-from symnas.workers.payload import pack, search_path
+from symnas.workers.payload import pack
 from symnas.workers.process import WorkerProcess
 from symnas.workers.settings import Workers
 
@@ -95,7 +96,8 @@ class Pool:
 
     def _start(self, index: int) -> WorkerProcess:
         setup = {
-            "path": search_path(),
+            "path": list(sys.path),
+            "argv": list(sys.argv),
             "payload": self._payload,
             "threads": self._threads,
             "device": self._device or _device(index),

@@ -25,7 +25,7 @@ class WorkerProcess:
     is never imported again, and no state is inherited by a fork.
 
     Args:
-        setup: what the child is told first: import path, payload, device, threads.
+        setup: what the child is told first: `path`, `argv`, `payload`, `device`, `threads`.
         threads: for the numeric libraries that read it from the environment.
     """
 

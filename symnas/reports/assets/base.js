@@ -28,17 +28,17 @@ function format(value) {
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);
   if (size >= 1e9 || (size > 0 && size < 1e-4)) return value.toExponential(2).replace("e+", "e");
-  if (size >= 1e4) return Math.round(value).toLocaleString("en-US");
+  if (size >= 1e3 && !Number.isInteger(value)) return Math.round(value).toLocaleString("en-US");
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
   return String(Number(value.toPrecision(4)));
 }
 
 // The numbers of a column with the same decimals, so that they can be compared by eye.
-function columnFormat(values) {
+function columnFormat(values, digits = 4) {
   const there = values.filter((value) => value !== null);
   const most = Math.max(...there.map(Math.abs), 0);
-  if (!there.length || there.every(Number.isInteger) || most >= 1e6 || most < 1e-3) return format;
-  const decimals = Math.max(0, Math.min(6, 3 - Math.floor(Math.log10(most))));
+  if (!there.length || there.every(Number.isInteger) || most >= 1e6 || most < 1e-6) return format;
+  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(most)));
   const options = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
   return (value) => value === null ? "–" : value.toLocaleString("en-US", options);
 }

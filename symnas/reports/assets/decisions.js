@@ -31,7 +31,7 @@ function differences({ means, counts }) {
 function associationCard(found, measure, most) {
   const decision = decisions[found.decision];
   const all = differences(found);
-  const show = columnFormat(all.map((value) => Number(value.toPrecision(3))));
+  const show = columnFormat(all, 2);
   const sign = measure.direction === "minimize" ? -1 : 1;
   const rows = found.labels.map((label, i) => {
     const difference = all[i];

@@ -16,6 +16,16 @@ function tiles() {
     kind ? h("div", { class: "tile-kind" }, kind) : null));
 }
 
+// A section that fails says so, and leaves the others alone.
+function attempt(id, section) {
+  try {
+    section();
+  } catch (error) {
+    console.error(error);
+    byId(id).append(h("p", { class: "note" }, "This part could not be drawn: " + error.message));
+  }
+}
+
 async function main() {
   byId("tiles").append(...tiles());
   try {
@@ -26,14 +36,14 @@ async function main() {
   }
   const first = data.best !== null ? place.get(data.best)
     : data.front.length ? place.get(data.front[0]) : null;
-  tradeSection();
-  progressSection();
-  networkSection(first);
-  decisionsSection();
-  tableSection();
-  failuresSection();
+  attempt("trade", tradeSection);
+  attempt("progress", progressSection);
+  attempt("network", () => networkSection(first));
+  attempt("decisions", decisionsSection);
+  attempt("trials", tableSection);
+  attempt("failures", failuresSection);
   if (first !== null) select(first);
-  recordSection();
+  attempt("record", recordSection);
   say("");
   document.documentElement.dataset.ready = "yes";
 }

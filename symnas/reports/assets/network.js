@@ -120,22 +120,31 @@ function drawEdge(card, [from, to], corner, port, out) {
   const end = [bx + NODE.width / 2, by];
   if (sideways(card, [from, to])) return skipEdge(start, from < 0 ? 0 : NODE.gap / 2, end, out);
   if (la === lb) return arrow(`M${start}L${end}`, end, 90);
-  const bend = NODE.height / 2 + NODE.gap;
-  if (lb > la) { // a branch begins: over to its lane, then down it
-    const low = Math.min(start[1] + bend, end[1]);
-    return arrow(`M${start}C${start[0]} ${low} ${end[0]} ${start[1]} ${end[0]} ${low}L${end}`, end, 90);
+  if (lb > la) { // a branch begins: over to its lane below the source, then down it
+    const y = start[1] + (from < 0 ? 0 : 6);
+    return arrow(`M${start}${turns([[start[0], y], [end[0], y], end])}`, end, 90);
   }
-  const high = Math.max(end[1] - bend, start[1]);
-  return arrow(`M${start}L${start[0]} ${high}C${start[0]} ${end[1]} ${end[0]} ${high} ${end}`, end, 90);
+  const enter = [end[0] + 12, end[1]], y = end[1] - 10; // it ends: down its lane, over above the target
+  return arrow(`M${start}${turns([[start[0], y], [enter[0], y], enter])}`, enter, 90);
 }
 
 // A skip: in the gap below its source to the right of all lanes, down, and back above its target.
 function skipEdge([x, y], drop, [ex, ey], out) {
-  const r = 7, a = y + drop, b = ey - NODE.gap / 2 - 2, enter = ex + 24;
-  const path = (drop ? `M${x} ${y}V${a - r}Q${x} ${a} ${x + r} ${a}` : `M${x} ${a}`) +
-    `H${out - r}Q${out} ${a} ${out} ${a + r}V${b - r}Q${out} ${b} ${out - r} ${b}` +
-    `H${enter + r}Q${enter} ${b} ${enter} ${b + r}V${ey}`;
-  return arrow(path, [enter, ey], 90, "skip-edge");
+  const enter = ex + 24, a = y + drop, b = ey - NODE.gap / 2 - 2;
+  return arrow(`M${x} ${y}${turns([[x, a], [out, a], [out, b], [enter, b], [enter, ey]])}`, [enter, ey], 90, "skip-edge");
+}
+
+// Straight lines through points, the corners rounded.
+function turns(points) {
+  return points.map(([x, y], i) => {
+    if (!i || i === points.length - 1) return `L${x} ${y}`;
+    const [before, after] = [points[i - 1], points[i + 1]];
+    const at = ([px, py]) => { // on the way to a neighbour, at most half of it
+      const length = Math.hypot(px - x, py - y) || 1, r = Math.min(7, length / 2);
+      return `${(x + (px - x) * r / length).toFixed(1)} ${(y + (py - y) * r / length).toFixed(1)}`;
+    };
+    return `L${at(before)}Q${x} ${y} ${at(after)}`;
+  }).join("");
 }
 
 function arrow(path, [x, y], angle, kind = "") {

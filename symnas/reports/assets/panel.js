@@ -25,21 +25,21 @@ function panelHead(index) {
   return h("div", { class: "panel-head" },
     h("h3", {}, "Trial " + numberOf(index) + " ", marks),
     h("div", { class: "buttons" },
-      copyButton("Copy source", source, missing(index)), copyButton("Copy JSON", json, missing(index))));
+      copyButton("Copy source", source, missing(index, "source")), copyButton("Copy JSON", json, missing(index, "json"))));
 }
 
-function missing(index) {
+function missing(index, what = "drawing") {
   const detail = detailOf(index);
   if (!detail)
     return `Source, JSON and drawing are on this page for the ${count(data.detailed, "best trial")} only` +
       ` (with those of the front). Of this one: ${recall(index)}`;
-  return "Not available: " + (detail.why || "the code of the space was not at hand") + ".";
+  return "Not available: " + detail.why[what] + ".";
 }
 
 // How to get the architecture of a trial in Python.
 function recall(index) {
-  const where = JSON.stringify(data.file || "…");
-  return `sn.Study.open(${where}, ${JSON.stringify(data.name)}).trial(${numberOf(index)}).architecture`;
+  const study = data.file ? `sn.Study.open(${JSON.stringify(data.file)}, ${JSON.stringify(data.name)})` : "study";
+  return `${study}.trial(${numberOf(index)}).architecture`;
 }
 
 function facts(index) {

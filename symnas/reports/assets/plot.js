@@ -1,6 +1,6 @@
 // A scatter plot in SVG: points to hover, click and walk along with the arrow keys.
 
-const MARGIN = { left: 62, right: 16, top: 14, bottom: 46 };
+const MARGIN = { left: 70, right: 16, top: 14, bottom: 46 };
 
 // options: label, points [{index, x, y, kind}], x and y {label, log}, line [[x, y]] drawn as
 // given, shades [{axis, relation, value, label}], walk: indices in the order of the arrow keys,

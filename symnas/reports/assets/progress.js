@@ -2,7 +2,10 @@
 
 function progressSection() {
   const body = byId("progress-body");
-  if (!objectives.length || !total) { byId("progress").remove(); return; }
+  if (!objectives.length || !total || data.axes[1] === null) { // or the first plot shows the same
+    byId("progress").remove();
+    return;
+  }
   const state = { up: objectives[0], zoom: false };
   const chart = plot(progressPlot(state));
   const update = () => chart.update(progressPlot(state));
@@ -31,7 +34,7 @@ function progressPlot({ up, zoom }) {
       kind: numberOf(i) === data.best ? "best" : leading.has(i) ? "front" : "plain" })),
     x: { label: "trial" }, y: { label: axisLabel(up) }, whole: true,
     shades: limitsOf(up, "y"), line, walk: best.filter((i) => visible.has(i)),
-    rug: data.trials.number.filter((_, i) => !["done", "running"].includes(stateOf(i))),
+    rug: failedNumbers(),
     describe: (i) => describeTrial(i, [up]),
   };
 }

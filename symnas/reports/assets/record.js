@@ -29,7 +29,8 @@ function recordSection() {
     ["Reward", record.reward ? [plain(record.reward)] : null],
     ["Algorithm", [plain(record.algorithm)]],
     ["Task", [plain(record.task)]],
-    ["Seed", [`${plain(record.seed)}, with results known up to ${count(record.ahead || 1, "proposal")} behind`]],
+    ["Seed", [plain(record.seed)]],
+    ["Ahead", [`${plain(record.ahead)}: a proposal uses the results up to that many before it`]],
     ["Versions", Object.entries(record.versions || {}).map(([name, version]) => `${name} ${version}`)],
     ["Study", [`${data.file ? data.file + ", " : ""}search “${data.name}”` +
       (data.searches.length ? `; other searches of it: ${data.searches.join(", ")}` : "")]],

@@ -12,7 +12,7 @@ function makeScale(values, from, to, options = {}) {
   b += pad;
   const scale = (value) => from + (f(value) - a) / (b - a) * (to - from);
   scale.ticks = log ? logTicks(a, b) : linearTicks(a, b, options.count || 6);
-  scale.format = tickFormat(scale.ticks);
+  scale.format = log ? briefTick : tickFormat(scale.ticks);
   scale.log = log;
   return scale;
 }
@@ -47,4 +47,9 @@ function tickFormat(ticks) {
       return (value) => value === 0 ? "0" : Number((value / divisor).toPrecision(4)) + unit;
     }
   return (value) => value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential() : String(value);
+}
+
+// A tick of a logarithmic axis, whose ticks differ too much for one unit.
+function briefTick(value) {
+  return value >= 1e4 ? brief(value).replace(" ", "") : value < 1e-3 ? value.toExponential() : String(value);
 }

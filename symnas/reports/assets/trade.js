@@ -9,17 +9,18 @@ function tradeSection() {
     return;
   }
   const axes = { up: data.axes[0], right: data.axes[1] === null ? NUMBER : data.axes[1], zoom: false };
-  const chart = plot({ ...tradePlot(axes) });
-  const note = h("p", { class: "muted" });
-  const update = () => { chart.update(tradePlot(axes)); note.replaceChildren(tradeNote(axes)); };
+  const chart = plot(tradePlot(axes));
+  const note = h("div", {});
+  const explain = () => note.replaceChildren(tradeKey(axes), h("p", { class: "muted" }, tradeNote(axes)));
+  const update = () => { chart.update(tradePlot(axes)); explain(); };
   const options = measures.map((measure, i) => [i, measure.label]);
   body.append(
     h("div", { class: "controls" },
       choose("Upward", options, axes.up, (i) => { axes.up = i; update(); }),
       choose("Rightward", [[NUMBER, "trial number"], ...options], axes.right, (i) => { axes.right = i; update(); }),
       tick("zoom in on the better half", false, (on) => { axes.zoom = on; update(); })),
-    chart.frame, tradeKey(), note, panel());
-  note.append(tradeNote(axes));
+    chart.frame, note, panel());
+  explain();
 }
 
 // Trials with a number on both axes.
@@ -48,14 +49,17 @@ function tradePlot(axes) {
     line: steps(front.filter((i) => visible.has(i)).map((i) => [xOf(i), valueOf(i, up)]),
       right !== NUMBER && measures[right].direction === "maximize"),
     walk: front.filter((i) => visible.has(i)),
+    rug: right === NUMBER ? failedNumbers() : null,
     describe: (i) => describeTrial(i, [up, right]),
   };
 }
 
 function axisLabel(measure) {
-  const better = { maximize: " →  higher is better", minimize: " →  lower is better" };
-  return measures[measure].label + (better[measures[measure].direction] || "").replace(" → ", ",");
+  const better = { maximize: ", higher is better", minimize: ", lower is better" };
+  return measures[measure].label + (better[measures[measure].direction] || "");
 }
+
+const failedNumbers = () => data.trials.number.filter((_, i) => !["done", "running"].includes(stateOf(i)));
 
 // Whether values span so much that a logarithmic axis shows them better.
 function spread(indices, measure) {
@@ -91,18 +95,20 @@ function describeTrial(index, shown) {
   return ["Trial " + numberOf(index), ...own.map((i) => `${measures[i].name}: ${withUnit(valueOf(index, i), measures[i])}`)];
 }
 
-function tradeKey() {
+function tradeKey({ right }) {
   const item = (kind, text) => h("span", {}, h("i", { class: "mark " + kind }), text);
   return h("div", { class: "legend" }, data.best === null ? null : item("best", "best"),
-    item("front", data.front.length ? "not beaten in all objectives" : "not beaten in both axes"),
+    item("front", right === NUMBER ? "beat all before it"
+      : data.front.length ? "on the Pareto front" : "not beaten in both"),
     item("plain", "other finished trial"),
+    right === NUMBER && data.failures.length ? item("bad", "failed") : null,
     measures.some((m) => m.limits.length) ? item("limit", "outside a constraint") : null);
 }
 
 function tradeNote(axes) {
   const parts = [];
   if (axes.right === NUMBER)
-    parts.push("The line joins each trial that beat all before it.");
+    parts.push("The line is the best so far.");
   else if (measures[axes.up].direction && measures[axes.right].direction)
     parts.push("The steps show the best that was reached: no trial lies beyond them.");
   const done = data.trials.state.filter((state) => state === "done").length;
