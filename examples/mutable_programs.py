@@ -19,17 +19,17 @@ found = study.best.architecture
 print(pg.query(found.program, r".*kernel_size"))
 
 # Clone with one value overridden, and see the difference.
-blocks = found.program.args[1]
-wider = found.program.clone(deep=True, override={"args[1].args[0].kernel_size": 5})
-print(pg.diff(found.program, wider))
+first = found.program.args[1].args[0]
+other = 5 if first.kernel_size == 3 else 3
+edited = found.program.clone(deep=True, override={"args[1].args[0].kernel_size": other})
+print(pg.diff(found.program, edited))
 
 
 # Rebind with a rule: all blocks of expansion 1 or 2 get 3. Rules see path, value and parent.
 def expand(path, value, parent):
-    return 3 if path.key == "expansion" and value < 3 else value
+    return 3 if str(path).endswith("expansion") and value < 3 else value
 
 
-edited = wider.clone(deep=True)
 edited.rebind(expand, raise_on_no_change=False)
 Path("edited.html").write_text(edited.to_html().content)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class Architecture:
         self._input = None if input is None else tuple(input)
         self._task = dict(task or {})
         self._key: str | None = None
+        self._choices: dict[str, str] = {}
         self.space = None
         self.row = None
 
@@ -65,6 +67,7 @@ class Architecture:
     def _of_row(cls, space: Space, row: tuple[int, ...]) -> Architecture:
         made = cls.__new__(cls)
         made._program = made._input = made._task = made._key = None  # type: ignore[assignment]
+        made._choices = {}
         made.space = space
         made.row = row
         return made
@@ -111,11 +114,16 @@ class Architecture:
                 self._key = storage.joined_key(full, task, self.input)
         return self._key
 
+    def with_choices(self, choices: Mapping[str, str]) -> Architecture:
+        """The same architecture, with the labels of the decisions that made it, as recorded."""
+        self._choices = dict(choices)
+        return self
+
     @property
     def choices(self) -> dict[str, str]:
         """What was chosen: the label of each active decision, by id."""
         if self.space is None or self.row is None:
-            return {}
+            return self._choices
         return {
             d.id: d.label(value)
             for d, value in zip(self.space.decisions, self.row, strict=True)

@@ -151,10 +151,10 @@ class Problem:
 
     def propose(self, rows: Any) -> Rows:
         """Marks rows as proposed, and returns them. `count` goes up by their number."""
-        rows = self._array(rows)
-        self._proposed.update(self.space.key_of(row) for row in rows.tolist())
-        self.count += len(rows)
-        return rows
+        proposed = self._array(rows)
+        self._proposed.update(self.space.key_of(row) for row in proposed.tolist())
+        self.count += len(proposed)
+        return proposed
 
     # Helpers ----------------------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ def search(
     with only_one(store, name or "search"), Progress(setting, total, progress) as shown:
         row = _begin(store, name or "search", setting, settings, ahead, on_change, shown)
         ending = _run(store, row, setting, settings, Limits(trials, seconds), shown)
-    found = Study(store, row)
+    found = Study(store, row, setting.space)
     _summarize(found, shown, ending)
     return found
 

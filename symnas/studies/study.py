@@ -19,6 +19,8 @@ from symnas.studies.trial import Trial, read_trial
 if TYPE_CHECKING:
     import pandas as pd
 
+    from symnas.searchspace.space import Space
+
 
 class Study:
     """A named search of a study file: its trials, the best of them, tables and plots.
@@ -27,8 +29,9 @@ class Study:
     (only building a network needs that).
     """
 
-    def __init__(self, store: Store, search: SearchRow) -> None:
+    def __init__(self, store: Store, search: SearchRow, space: Space | None = None) -> None:
         self._store = store
+        self._space = space
         self._search = search
         self._decisions = [decision_of(entry) for entry in search.record["decisions"]]
 
@@ -242,7 +245,12 @@ class Study:
             path = self._store.folder(source, number)
             trials.append(
                 read_trial(
-                    row, decisions=self._decisions, names=labels, path=path, owner=self._store
+                    row,
+                    decisions=self._decisions,
+                    names=labels,
+                    path=path,
+                    space=self._space,
+                    owner=self._store,
                 )
             )
         return trials

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from symnas.architecture.architecture import Architecture
+    from symnas.searchspace.space import Space
 
 WEIGHTS = "weights.pt"
 
@@ -59,6 +60,7 @@ class Trial:
     reused: tuple[str, int] | None
     path: Path = attrs.field(repr=False)
     _text: str = attrs.field(repr=False)
+    _space: Space | None = attrs.field(repr=False, eq=False)
     # A study without a file is gone, weights and all, when nothing refers to it any more.
     _owner: object = attrs.field(repr=False, eq=False)
 
@@ -67,7 +69,9 @@ class Trial:
         """The architecture, to be looked at, edited, built or exported."""
         from symnas.architecture.architecture import Architecture
 
-        return Architecture.from_json(self._text)
+        if self._space is not None:
+            return self._space.decode(self.row)
+        return Architecture.from_json(self._text).with_choices(self.choices)
 
     def model(self, device: str | torch.device | None = None) -> torch.nn.Module:
         """The trained network: built anew, with the weights that the task kept.
@@ -104,6 +108,7 @@ def read_trial(
     decisions: Sequence[Decision],
     names: Mapping[int, str],
     path: Path,
+    space: Space | None,
     owner: object,
 ) -> Trial:
     """A trial from its row in the database.
@@ -113,6 +118,7 @@ def read_trial(
         decisions: the decisions of the recorded space.
         names: names of the file's searches by id.
         path: the folder of what the trial left behind.
+        space: the space, where its code is at hand.
         owner: what must live as long as the trial does.
     """
     values = tuple(loads(row["row"]))
@@ -137,6 +143,7 @@ def read_trial(
         reused=None if reused is None else (names.get(row["reused_search"], "?"), reused),
         path=path,
         text=row["architecture"],
+        space=space,
         owner=owner,
     )
 

@@ -74,9 +74,9 @@ class Task:
 
     >>> import symnas as sn, torch
     >>> x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-    >>> task = sn.Task((x, (x[:, 0] > 0).long()), epochs=20, lr=0.1)
+    >>> task = sn.Task((x, (x[:, 0] > 0).long()), epochs=60, lr=0.1)
     >>> task
-    Task(32 + 8 x (3,), 2 classes, epochs=20, lr=0.1)
+    Task(32 + 8 x (3,), 2 classes, epochs=60, lr=0.1)
     >>> _ = torch.manual_seed(0)
     >>> metrics = task.fit(torch.nn.Linear(3, 2))
     >>> metrics["accuracy"] > 0.5
