@@ -35,9 +35,9 @@ types: $(SITE)/.installed
 contracts: $(SITE)/.installed
 	cd $(SITE) && PYTHONPATH=. ../bin/lint-imports --config ../../pyproject.toml
 
-# Doctests import by name from the normal install; examples run as files, in a folder of their own.
-unit: $(SITE)/.installed
-	SYMNAS_NORMAL_INSTALL=$(abspath $(SITE)) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 -q
+# Unit tests, doctests of every public module, examples.
+unit: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10 -q
 
 bench: $(VENV)/.installed
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -145,10 +146,24 @@ def report(
         "report.html"
     ),
     name: Annotated[str | None, typer.Option(help="Of the search within the study.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPACE",
+            help="MODULE:SPACE of the search: with its code, networks are drawn. Installed spaces "
+            "are found without it.",
+        ),
+    ] = None,
 ) -> None:
     """Write a study as one self-contained page: front, progress, best network, all trials."""
     from symnas.studies.study import Study
 
+    # A file never says what is imported: installed packages and the user do.
+    for point in plug_ins("spaces").values():
+        with contextlib.suppress(Exception):
+            point.load()
+    if space is not None:
+        find_space(space)
     typer.echo(f"Written: {Study.open(study, name).report(output)}")
 
 

@@ -145,37 +145,43 @@ def is_spec(value: object) -> bool:
     return isinstance(value, Spec)
 
 
-def call_of(
-    spec: Spec, defaults: bool = False
-) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
-    """What a spec calls: the callable, its positional and its keyword arguments.
+Path = tuple[Any, ...]
 
-    Arguments are given by keyword where the signature allows it. With `defaults`, the
-    signature's own defaults are included.
+
+def layout(spec: Spec, defaults: bool = False) -> tuple[list[tuple[Path, Any]], dict[str, Any]]:
+    """How a spec's arguments are passed: those by position with their path, the others by name.
+
+    Arguments are passed by name where the signature allows it. With `defaults`, the signature's
+    own defaults are included.
     """
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
     values = spec.sym_init_args
     given = spec.specified_args
     parameters = spec.signature.parameters
     starred = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
-    positional = starred is not None and len(values.get(starred) or ()) > 0
+    # What stands before a *args that is given must come by position.
+    by_position = starred is not None and len(values.get(starred) or ()) > 0
+    args: list[tuple[Path, Any]] = []
+    kwargs: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            args.extend(values.get(name) or ())
-            positional = False
+            args.extend(((name, i), v) for i, v in enumerate(values.get(name) or ()))
+            by_position = False
         elif parameter.kind is parameter.VAR_KEYWORD:
             continue
-        elif positional and name != starred:
-            args.append(values[name])  # a *args follows, so these must come by position
-        elif name in values and (defaults or name in given):
-            value = values[name]
-            if value != pg.MISSING_VALUE:
-                kwargs[name] = value
-    for name, value in values.items():  # **kwargs
-        if name not in parameters:
-            kwargs[name] = value
-    return spec.target, args, kwargs
+        elif by_position:
+            args.append(((name,), values[name]))
+        elif name in values and (defaults or name in given) and values[name] != pg.MISSING_VALUE:
+            kwargs[name] = values[name]
+    kwargs.update((k, v) for k, v in values.items() if k not in parameters)
+    return args, kwargs
+
+
+def call_of(
+    spec: Spec, defaults: bool = False
+) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
+    """What a spec calls: the callable, its positional and its keyword arguments."""
+    args, kwargs = layout(spec, defaults)
+    return spec.target, [value for _, value in args], kwargs
 
 
 def spec(target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.float64]
 
 _LIMIT = re.compile(
-    r"(?P<name>.+?)\s*(?P<relation><=|>=|<|>)\s*(?P<value>[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
-    r"(?:\s+(?P<unit>\S.*))?"
+    r"(?:metric )?(?P<name>.+?)\s*(?P<relation><=|>=|<|>)\s*"
+    r"(?P<value>[-+]?[\d.,]+(?:[eE][-+]?\d+)?)(?:\s+(?P<unit>[^\s\[]+))?(?:\s+\[.*\])?"
 )
 
 
@@ -44,7 +44,9 @@ class Limit:
         match = _LIMIT.fullmatch(text.strip())
         if match is None:
             return None
-        return cls(match["name"], match["relation"], float(match["value"]), match["unit"])
+        return cls(
+            match["name"], match["relation"], float(match["value"].replace(",", "")), match["unit"]
+        )
 
 
 @attrs.frozen

@@ -20,18 +20,23 @@ from pyglove.core.geno import ConditionalKey
 
 from symnas.errors import DeclarationError
 from symnas.language.choices import Derived, Repeat, Tied, contains_choice
-from symnas.language.spec import Spec, spec_class
+from symnas.language.spec import Spec, layout, spec_class
 from symnas.searchspace import conditions as cond
 from symnas.searchspace import nodes
 from symnas.searchspace.decision import FLOAT_LEVELS, Decision
 from symnas.searchspace.labels import labels_of
+from symnas.searchspace.walk import (
+    Position,
+    children_of,
+    common_start,
+    describe_choice,
+    same_choice,
+)
 
 # Up to this many subsets, a distinct and ordered `manyof` is one column.
 MAX_SUBSETS = 4096
 # Up to this many assignments are tried to see when a computed number of blocks exceeds i.
 MAX_TIMES = 65_536
-
-Position = tuple[Hashable, ...]
 
 
 @attrs.define
@@ -121,20 +126,20 @@ class _Compiler:
             self._find_names(root, "")
         for key, root in roots.items():
             self._find_uses(root, (key,), ())
-        self.home = {key: _common(positions) for key, positions in self.uses.items()}
+        self.home = {key: common_start(positions) for key, positions in self.uses.items()}
 
     # Names and uses ---------------------------------------------------------------------------
 
     def _find_names(self, value: Any, path: str) -> None:
         if isinstance(value, pg.hyper.HyperPrimitive) and value.name is not None:
             known = self.named.setdefault(value.name, value)
-            if known is not value and not _same_choice(known, value):
+            if known is not value and not same_choice(known, value):
                 raise DeclarationError(
                     f"The name {value.name!r} is given to two decisions with other candidates: "
-                    f"{_describe(known)} and {_describe(value)} (at `{path}`). Use another name; "
+                    f"{describe_choice(known)} and {describe_choice(value)} (at `{path}`). Use another name; "
                     "the same name means the same decision."
                 )
-        for key, child in _children(value):
+        for key, child in children_of(value):
             self._find_names(child, f"{path}.{key}" if path else str(key))
 
     def _find_uses(self, value: Any, at: Position, ties: tuple[str, ...]) -> None:
@@ -151,7 +156,7 @@ class _Compiler:
             uid = getattr(value, "uid", 0)
             if uid:
                 self.result.uids.add(uid)
-        for key, child in _children(value):
+        for key, child in children_of(value):
             self._find_uses(child, (*at, key), ties)
 
     def _target(self, tie: Tied, at: Position) -> Any:
@@ -418,78 +423,6 @@ class _Compiler:
             order.extend(ready)
             done.update(ready)
         self.result.order = order
-
-
-def layout(spec: Spec) -> tuple[list[tuple[tuple[Any, ...], Any]], dict[str, Any]]:
-    """A spec's arguments as they are passed: positional ones with their path, keyword ones."""
-    values = spec.sym_init_args
-    given = spec.specified_args
-    parameters = spec.signature.parameters
-    starred = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
-    by_position = starred is not None and len(values.get(starred) or ()) > 0
-    args: list[tuple[tuple[Any, ...], Any]] = []
-    kwargs: dict[str, Any] = {}
-    for name, parameter in parameters.items():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            args.extend(((name, i), v) for i, v in enumerate(values.get(name) or ()))
-            by_position = False
-        elif parameter.kind is parameter.VAR_KEYWORD:
-            continue
-        elif by_position:
-            args.append(((name,), values[name]))
-        elif name in values and name in given and values[name] != pg.MISSING_VALUE:
-            kwargs[name] = values[name]
-    kwargs.update((k, v) for k, v in values.items() if k not in parameters)
-    return args, kwargs
-
-
-def _children(value: Any) -> Iterator[tuple[Hashable, Any]]:
-    """Parts of a program below `value`, with keys that agree with `_Compiler._visit`'s."""
-    if isinstance(value, pg.hyper.DerivedValue | pg.hyper.Float):
-        return
-    if isinstance(value, pg.hyper.Choices):
-        yield from enumerate(value.candidates)
-    elif isinstance(value, Derived):
-        yield from ((("arg", i), v) for i, v in enumerate(value.args))
-    elif isinstance(value, Repeat):
-        yield "times", value.times
-        yield from ((("block", i), v) for i, v in enumerate(value.blocks))
-    elif isinstance(value, Spec):
-        args, kwargs = layout(value)
-        yield from args
-        yield from (((k,), v) for k, v in kwargs.items())
-    elif isinstance(value, pg.Object):
-        yield from value.sym_init_args.items()
-    elif isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, list):
-        yield from enumerate(value)
-
-
-def _common(positions: list[Position]) -> Position:
-    shortest = min(positions, key=len)
-    for i, step in enumerate(shortest):
-        if any(p[i] != step for p in positions):
-            return shortest[:i]
-    return shortest
-
-
-def _same_choice(a: Any, b: Any) -> bool:
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, pg.hyper.Float):
-        return (a.min_value, a.max_value, a.scale) == (b.min_value, b.max_value, b.scale)
-    if a.num_choices != b.num_choices or len(a.candidates) != len(b.candidates):
-        return False
-    return all(
-        labels_of((x,)) == labels_of((y,)) for x, y in zip(a.candidates, b.candidates, strict=True)
-    )
-
-
-def _describe(choice: Any) -> str:
-    if isinstance(choice, pg.hyper.Float):
-        return f"{choice.min_value} to {choice.max_value}"
-    return "[" + ", ".join(labels_of(tuple(choice.candidates))) + "]"
 
 
 def _monotone(values: Any) -> bool:

@@ -15,10 +15,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from symnas.language.spec import Spec
+from symnas.language.spec import Spec, layout
 from symnas.searchspace import conditions as cond
 from symnas.searchspace import nodes
-from symnas.searchspace.compile import layout
 from symnas.searchspace.decision import FLOAT_LEVELS
 
 if TYPE_CHECKING:

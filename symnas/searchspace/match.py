@@ -9,9 +9,9 @@ from typing import Any
 
 import pyglove as pg
 
-from symnas.language.spec import Spec
+from symnas.language.spec import Spec, layout
 from symnas.searchspace import nodes
-from symnas.searchspace.compile import Compiled, layout
+from symnas.searchspace.compile import Compiled
 from symnas.searchspace.count import allowed
 from symnas.searchspace.decision import FLOAT_LEVELS, rescale
 
