@@ -53,7 +53,7 @@ def demo(
 
     Measures the latency of random networks on this machine, bounds it at their median, searches
     with regularized evolution, trains the best network to convergence, and leaves in the folder:
-    the study, the network as source text and ONNX file, and a report. Takes about 3 minutes.
+    the study, the network as source text and ONNX file, and a report. Takes two to three minutes.
     Called again, it continues.
     """
     from symnas.commands.demo import run_demo
