@@ -20,7 +20,7 @@ def fake_study(
     *,
     objectives=(("accuracy", "maximize"),),
     costs=("latency",),
-    constraints=("latency <= 2 ms",),
+    constraints=("latency <= 2 ms [Latency() on cpu]",),
     fail=lambda number: None,
     text=None,
     name="search",
@@ -70,10 +70,9 @@ def fake_study(
         "decisions": [decision_record(decision) for decision in space.decisions],
         "task": {"task": "Classify", "data": "digits"},
         "objectives": [
-            {"name": n, "direction": d, "unit": "ms" if n in costs else None,
-             "cost": "Latency()" if n in costs else None}
-            for n, d in objectives
+            {"name": n, "direction": d, "unit": "ms" if n in costs else None} for n, d in objectives
         ],
+        "costs": {name: {"cost": "Latency", "unit": "ms"} for name in costs},
         "reward": None,
         "constraints": list(constraints),
         "algorithm": "RegularizedEvolution(population_size=50, tournament_size=10)",

@@ -16,7 +16,7 @@ import attrs
 from symnas.errors import SymnasError
 from symnas.reports.association import associations
 from symnas.reports.drawing import draw
-from symnas.reports.measures import Measure, axes, front, measures
+from symnas.reports.measures import Measure, axes, brief, front, measures
 from symnas.reports.words import paragraph
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def content(study: Study, final: Mapping[str, Any] | None = None) -> Content:
         "trials": _columns(trials, known),
         "associations": _associations(study, done, known),
         "failures": _failures(trials),
+        "constraints": [brief(text) for text in record.get("constraints", ())],
         "detailed": len(detailed),
         "record": _plain(record),
     }

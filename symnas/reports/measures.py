@@ -99,17 +99,19 @@ def measures(study: Study, trials: Sequence[Trial]) -> list[Measure]:
     found: list[Measure] = []
     if study.record.get("reward"):
         found.append(Measure("reward", "scores", None, "maximize", True))
+    models = study.record.get("costs") or {}
+    units = {name: model.get("unit") for name, model in models.items()}
     for entry in study.objectives:
-        source = "costs" if entry.get("cost") else "metrics"
-        found.append(
-            _measure(entry["name"], source, limits, entry.get("unit"), entry["direction"], True)
-        )
+        name, unit = entry["name"], entry.get("unit")
+        # A metric may have the name of a cost; only costs have units.
+        source = "costs" if name in models and unit is not None else "metrics"
+        found.append(_measure(name, source, limits, unit, entry["direction"], True))
     cost_names = dict.fromkeys(name for trial in trials for name in trial.costs)
     metric_names = dict.fromkeys(name for trial in trials for name in trial.metrics)
     known = {(measure.source, measure.name) for measure in found}
     for name in cost_names:
         if ("costs", name) not in known:
-            found.append(_measure(name, "costs", limits, None, "minimize"))
+            found.append(_measure(name, "costs", limits, units.get(name), "minimize"))
     for name in metric_names:
         if ("metrics", name) not in known:
             found.append(_measure(name, "metrics", limits))
@@ -137,7 +139,19 @@ def _measure(
 ) -> Measure:
     own = tuple(limit for limit in limits if limit.name == name)
     unit = unit or next((limit.unit for limit in own if limit.unit), None)
-    return Measure(name, source, unit, direction, objective, own)
+    if unit is not None and unit.casefold() == name.casefold():
+        unit = None  # "parameters" are counted in parameters
+    return Measure(name, source, unit or None, direction, objective, own)
+
+
+def brief(constraint: str) -> str:
+    """A recorded constraint for people, without the details that identify it.
+
+    >>> brief("latency <= 2 ms [Latency(runtime='onnxruntime') on cpu]"), brief("metric loss <= 1")
+    ('latency ≤ 2 ms', 'loss ≤ 1')
+    """
+    text = re.sub(r"\s+\[.*\]$", "", constraint, flags=re.DOTALL).removeprefix("metric ")
+    return text.replace("<=", "≤").replace(">=", "≥")
 
 
 def named(known: Sequence[Measure], name: str, argument: str) -> Measure:

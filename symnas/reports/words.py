@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from symnas.reports.measures import Measure
+from symnas.reports.measures import Measure, brief
 
 if TYPE_CHECKING:
     from symnas.studies.study import Study
@@ -66,6 +66,8 @@ def duration(seconds: float) -> str:
     >>> duration(0.25), duration(75), duration(7500)
     ('0.25 s', '1 min 15 s', '2 h 5 min')
     """
+    if seconds < 0.1:
+        return "less than 0.1 s"
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -107,8 +109,7 @@ def _searched(study: Study) -> str:
     sentence = f"{algorithm} searched {where} ({what}) to {aims}"
     constraints = study.record.get("constraints", ())
     if constraints:
-        limits = " and ".join(constraints).replace("<=", "≤").replace(">=", "≥")
-        sentence += f", subject to {limits}"
+        sentence += ", subject to " + " and ".join(map(brief, constraints))
     return sentence + "."
 
 

@@ -107,7 +107,7 @@ function drawNode([label, kind, shape, params, macs, , , tail], [x, y], most) {
     s("text", { class: "node-label", x: 10, y: shape || tail ? 17 : 25 }, shorten(label, 27)));
   if (shape) group.append(s("text", { class: "node-shape", x: 10, y: 32 }, shorten(shape, tail ? 14 : 28)));
   if (tail) group.append(s("text", { class: "node-shape", x: NODE.width - 10, y: 32, "text-anchor": "end" },
-    shorten(tail, 15)));
+    shorten(tail, Math.max(10, 27 - shape.length))));
   if (macs) group.append(s("rect", { class: "share", x: 3, y: NODE.height - 5, height: 3, rx: 1.5,
     width: Math.max(2, (NODE.width - 6) * macs / most).toFixed(1) }));
   return group;

@@ -25,7 +25,7 @@ function recordSection() {
   const record = data.record;
   const items = [
     ["Objectives", (record.objectives || []).map((o) => `${o.direction} ${o.name}${o.unit ? ` (${o.unit})` : ""}`)],
-    ["Constraints", record.constraints && record.constraints.length ? record.constraints : ["none"]],
+    ["Constraints", data.constraints.length ? data.constraints : ["none"]],
     ["Reward", record.reward ? [plain(record.reward)] : null],
     ["Algorithm", [plain(record.algorithm)]],
     ["Task", [plain(record.task)]],
