@@ -34,8 +34,8 @@ async function main() {
     byId("main").prepend(h("p", { class: "note" },
       "Choices, sources and drawings are left out: this browser could not unpack them (" + error.message + ")."));
   }
-  const first = data.best !== null ? place.get(data.best)
-    : data.front.length ? place.get(data.front[0]) : null;
+  const front = betterFirst(data.front.map((number) => place.get(number)), objectives[0]);
+  const first = data.best !== null ? place.get(data.best) : front.length ? front[0] : null;
   attempt("trade", tradeSection);
   attempt("progress", progressSection);
   attempt("network", () => networkSection(first));

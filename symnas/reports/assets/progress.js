@@ -39,12 +39,13 @@ function progressPlot({ up, zoom }) {
   };
 }
 
-// The best trial's network, or of several objectives the front's first.
+// The best trial's network; with several objectives that of the front's best in the first one.
 function networkSection(index) {
   const body = byId("network-body");
   if (index === null) { byId("network").remove(); return; }
   const drawing = drawingOf(index);
-  if (data.best === null) byId("network-title").textContent = "A network of the front";
+  if (data.best === null) byId("network-title").textContent =
+    `The network of the front with the best ${measures[objectives[0]].name}`;
   body.append(h("p", {}, `Trial ${numberOf(index)}: ` + objectives.map((i) =>
     `${measures[i].name} ${withUnit(valueOf(index, i), measures[i])}`).join(", ") + ". " + (drawing
     ? "Each card is a block; operations run from top to bottom, cards from left to right and row by row."

@@ -67,9 +67,13 @@ function spread(indices, measure) {
   return values.length > 1 && Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 100;
 }
 
+function betterFirst(indices, measure) {
+  const sign = measure !== undefined && measures[measure].direction === "minimize" ? 1 : -1;
+  return [...indices].sort((a, b) => sign * (valueOf(a, measure) - valueOf(b, measure)));
+}
+
 function betterHalf(indices, up) {
-  const sign = measures[up].direction === "minimize" ? 1 : -1;
-  return [...indices].sort((a, b) => sign * (valueOf(a, up) - valueOf(b, up))).slice(0, Math.ceil(indices.length / 2));
+  return betterFirst(indices, up).slice(0, Math.ceil(indices.length / 2));
 }
 
 function limitsOf(measure, axis) {
@@ -95,14 +99,15 @@ function describeTrial(index, shown) {
   return ["Trial " + numberOf(index), ...own.map((i) => `${measures[i].name}: ${withUnit(valueOf(index, i), measures[i])}`)];
 }
 
-function tradeKey({ right }) {
+function tradeKey({ up, right }) {
+  const limited = [up, right].some((i) => i !== NUMBER && measures[i].limits.length);
   const item = (kind, text) => h("span", {}, h("i", { class: "mark " + kind }), text);
   return h("div", { class: "legend" }, data.best === null ? null : item("best", "best"),
     item("front", right === NUMBER ? "beat all before it"
       : data.front.length ? "on the Pareto front" : "not beaten in both"),
     item("plain", "other finished trial"),
     right === NUMBER && data.failures.length ? item("bad", "failed") : null,
-    measures.some((m) => m.limits.length) ? item("limit", "outside a constraint") : null);
+    limited ? item("limit", "outside a constraint") : null);
 }
 
 function tradeNote(axes) {
