@@ -221,12 +221,18 @@ class Study:
 
         return plots.pareto(self)
 
-    def report(self, path: str | os.PathLike[str]) -> Path:
-        """Writes a self-contained HTML page about the study; returns its path."""
+    def report(
+        self, path: str | os.PathLike[str], *, final: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Writes a self-contained HTML page about the study; returns its path.
+
+        Args:
+            path: where to write it.
+            final: results of a final training to show, such as `{"test accuracy": 0.98}`.
+        """
         from symnas.reports import page
 
-        page.write(self, path)
-        return Path(path)
+        return page.write(self, path, final=final)
 
     def __repr__(self) -> str:
         return f"Study({self._store.database.label!r}, name={self.name!r}, trials={len(self)})"
