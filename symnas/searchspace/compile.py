@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -116,6 +116,35 @@ def compile_program(program: Any, extras: dict[str, Any]) -> tuple[Compiled, dic
     return compiled, others
 
 
+@attrs.frozen
+class _Place:
+    """Where the compiler is in a program, and when what stands there is active.
+
+    Attributes:
+        path: as PyGlove writes it, for ids.
+        at: the same for all picks of a `manyof`; see `walk.children_of`.
+        when: the condition.
+        picks: which pick of the `manyof` at a position this is inside of.
+        group: the author's label.
+    """
+
+    path: pg.KeyPath
+    at: Position
+    when: cond.Condition = attrs.field(factory=lambda: cond.ALWAYS)
+    picks: dict[Position, int] = attrs.field(factory=dict)
+    group: str | None = None
+
+    def below(self, keys: Iterable[Any], at: Hashable, **changes: Any) -> _Place:
+        """A part of what stands here."""
+        path = pg.KeyPath([*self.path.keys, *keys])
+        return attrs.evolve(self, path=path, at=(*self.at, at), **changes)
+
+    def picked(self, pick: int, of: int) -> _Place:
+        """One pick of the `manyof` that stands here."""
+        path = self.path if of == 1 else pg.KeyPath([*self.path.keys, pick])
+        return attrs.evolve(self, path=path, picks={**self.picks, self.at: pick})
+
+
 class _Compiler:
     def __init__(self, roots: dict[str, Any]) -> None:
         self.result = Compiled(root=nodes.Const(None))
@@ -174,65 +203,54 @@ class _Compiler:
         uid: Any = getattr(choice, "uid", None)
         return ("uid", uid) if uid else ("at", at)
 
-    def _scoped(self, choice: Any, at: Position, picks: dict[Position, int]) -> Hashable:
-        key = self._key(choice, at)
+    def _scoped(self, choice: Any, place: _Place) -> Hashable:
+        key = self._key(choice, place.at)
         home = self.home[key]
-        inside = [(p, i) for p, i in picks.items() if len(home) > len(p) and home[: len(p)] == p]
+        inside = [
+            (p, i) for p, i in place.picks.items() if len(home) > len(p) and home[: len(p)] == p
+        ]
         return (key, tuple(sorted(inside, key=repr)))
 
     # Compilation ------------------------------------------------------------------------------
 
     def compile(self, value: Any, path: pg.KeyPath, at: Position, group: str | None) -> nodes.Node:
-        return self._visit(value, path, at, cond.ALWAYS, {}, group)
+        return self._visit(value, _Place(path, at, group=group))
 
-    def _visit(
-        self,
-        value: Any,
-        path: pg.KeyPath,
-        at: Position,
-        when: cond.Condition,
-        picks: dict[Position, int],
-        group: str | None,
-    ) -> nodes.Node:
+    def _visit(self, value: Any, place: _Place) -> nodes.Node:
         if isinstance(value, pg.hyper.DerivedValue):
             self.result.pyglove_derived = True
             return nodes.Const(value)
         if not contains_choice(value):
             return nodes.Const(value)
 
-        def down(child: Any, *keys: Any, at_key: Any = None) -> nodes.Node:
-            position = (*at, keys[-1] if at_key is None else at_key)
-            return self._visit(
-                child, pg.KeyPath(list(path.keys) + list(keys)), position, when, picks, group
-            )
+        def down(child: Any, *keys: Any, at: Hashable = None) -> nodes.Node:
+            return self._visit(child, place.below(keys, keys[-1] if at is None else at))
 
         match value:
             case Tied():
                 self.result.native = False
-                return self._visit(self._target(value, at), path, at, when, picks, group)
+                return self._visit(self._target(value, place.at), place)
             case Derived():
                 self.result.native = False
-                args = tuple(
-                    down(a, "args", i, at_key=("arg", i)) for i, a in enumerate(value.args)
-                )
+                args = tuple(down(a, "args", i, at=("arg", i)) for i, a in enumerate(value.args))
                 return nodes.Computed(value.function, args)
             case Repeat():
-                return self._repeat(value, path, at, when, picks, group)
+                return self._repeat(value, place)
             case pg.hyper.Float():
-                return self._float(value, path, at, when, picks, group)
+                return self._named(value, self._float(value, place))
             case pg.hyper.Choices():
-                return self._choices(value, path, at, when, picks, group)
+                return self._named(value, self._choices(value, place))
             case pg.hyper.HyperValue():
                 raise DeclarationError(
-                    f"`{path}`: {type(value).__name__} cannot be compiled to columns; symnas knows "
-                    "PyGlove's oneof, manyof, permutate and floatv."
+                    f"`{place.path}`: {type(value).__name__} cannot be compiled to columns; symnas "
+                    "knows PyGlove's oneof, manyof, permutate and floatv."
                 )
             case Spec():
                 args_, kwargs_ = layout(value)
                 return nodes.Call(
                     type(value),
-                    tuple(down(v, *keys, at_key=keys) for keys, v in args_),
-                    tuple((k, down(v, k, at_key=(k,))) for k, v in kwargs_.items()),
+                    tuple(down(v, *keys, at=keys) for keys, v in args_),
+                    tuple((k, down(v, k, at=(k,))) for k, v in kwargs_.items()),
                 )
             case pg.Object():
                 fields = value.sym_init_args.items()
@@ -241,142 +259,91 @@ class _Compiler:
                 return nodes.Mapping(tuple((k, down(v, k)) for k, v in value.items()))
             case list():
                 return nodes.Items(tuple(down(v, i) for i, v in enumerate(value)))
-        raise DeclarationError(f"`{path}`: a choice inside a {type(value).__name__} is lost.")
+        raise DeclarationError(f"`{place.path}`: a choice inside a {type(value).__name__} is lost.")
 
-    def _column(
-        self, key: Hashable, path: pg.KeyPath, when: cond.Condition, make: Callable[[], Column]
-    ) -> int:
+    def _named(self, choice: Any, node: nodes.Node) -> nodes.Node:
+        if choice.name is not None:
+            self.result.names.setdefault(choice.name, node)
+        return node
+
+    def _column(self, key: Hashable, place: _Place, column: Column) -> int:
+        """The column of a decision: a new one, or the one that an earlier use has made."""
         found: int | None = self.made.get(key)
         if found is None:
-            column = make()
-            column.condition = when
+            column.condition = place.when
             self.result.columns.append(column)
             found = self.made[key] = len(self.result.columns) - 1
         else:
             self.result.native = False
-            column = self.result.columns[found]
-            column.condition = cond.either(column.condition, when)
+            known = self.result.columns[found]
+            known.condition = cond.either(known.condition, place.when)
         return found
 
-    def _float(
-        self,
-        choice: Any,
-        path: pg.KeyPath,
-        at: Position,
-        when: cond.Condition,
-        picks: dict[Position, int],
-        group: str | None,
-    ) -> nodes.Node:
+    def _float(self, choice: Any, place: _Place) -> nodes.Node:
         bounds = (choice.min_value, choice.max_value)
+        own = getattr(choice, "group", None) or place.group
+        column = Column(
+            str(place.path), choice, "float", FLOAT_LEVELS, (), bounds, [], own, choice.scale
+        )
+        index = self._column(self._scoped(choice, place), place, column)
+        return nodes.Number(index, *bounds, choice.scale)
 
-        def make() -> Column:
-            own = getattr(choice, "group", None) or group
-            return Column(
-                str(path), choice, "float", FLOAT_LEVELS, (), bounds, [], own, choice.scale
-            )
-
-        column = self._column(self._scoped(choice, at, picks), path, when, make)
-        node = nodes.Number(column, *bounds, choice.scale)
-        if choice.name is not None:
-            self.result.names.setdefault(choice.name, node)
-        return node
-
-    def _choices(
-        self,
-        choice: Any,
-        path: pg.KeyPath,
-        at: Position,
-        when: cond.Condition,
-        picks: dict[Position, int],
-        group: str | None,
-    ) -> nodes.Node:
-        group = getattr(choice, "group", None) or group
-        key = self._scoped(choice, at, picks)
+    def _choices(self, choice: Any, place: _Place) -> nodes.Node:
+        place = attrs.evolve(place, group=getattr(choice, "group", None) or place.group)
+        key = self._scoped(choice, place)
         n, k = len(choice.candidates), choice.num_choices
         values = tuple(choice.candidates)
         labels = labels_of(values)
-        single = isinstance(choice, pg.hyper.OneOf)
 
-        def candidate(
-            i: int, stem: pg.KeyPath, when: cond.Condition, picks: dict[Position, int]
-        ) -> nodes.Node:
-            below = pg.KeyPath([*stem.keys, ConditionalKey(i, n)])
-            return self._visit(values[i], below, (*at, i), when, picks, group)
-
-        def column(stem: pg.KeyPath, key: Hashable, labels: tuple[str, ...], values: Any) -> int:
+        def column(key: Hashable, place: _Place, labels: tuple[str, ...], values: Any) -> int:
             kind = "ordinal" if _monotone(values) else "categorical"
-
-            def make() -> Column:
-                return Column(
-                    str(stem), choice, kind, len(values), labels, tuple(values), [], group
-                )
-
-            return self._column(key, stem, when, make)
-
-        node: nodes.Node
-        if single:
-            index = column(path, key, labels, values)
-            node = nodes.Choice(
-                index,
-                tuple(
-                    candidate(i, path, cond.both(when, index, frozenset([i])), picks)
-                    for i in range(n)
+            return self._column(
+                key,
+                place,
+                Column(
+                    str(place.path), choice, kind, len(values), labels, tuple(values), [],
+                    place.group,
                 ),
-            )
-        elif choice.choices_distinct and choice.choices_sorted and math.comb(n, k) <= MAX_SUBSETS:
+            )  # fmt: skip
+
+        def candidate(i: int, place: _Place, index: int, chosen: Iterable[int]) -> nodes.Node:
+            """Candidate i, which is there when the column has one of these values."""
+            when = cond.both(place.when, index, frozenset(chosen))
+            return self._visit(values[i], place.below((ConditionalKey(i, n),), i, when=when))
+
+        if isinstance(choice, pg.hyper.OneOf):
+            index = column(key, place, labels, values)
+            return nodes.Choice(index, tuple(candidate(i, place, index, [i]) for i in range(n)))
+        if choice.choices_distinct and choice.choices_sorted and math.comb(n, k) <= MAX_SUBSETS:
             subsets = tuple(itertools.combinations(range(n), k))
             names = tuple(" + ".join(labels[i] for i in s) or "(none)" for s in subsets)
-            index = column(path, key, names, [[values[i] for i in s] for s in subsets])
-            parts = []
-            for i in range(n):
-                having = frozenset(j for j, s in enumerate(subsets) if i in s)
-                parts.append(candidate(i, path, cond.both(when, index, having), picks))
-            node = nodes.Subset(index, subsets, tuple(parts))
-        else:
-            stems = [path if k == 1 else pg.KeyPath([*path.keys, pick]) for pick in range(k)]
-            indices = [column(stem, (key, pick), labels, values) for pick, stem in enumerate(stems)]
-            rule = Rule(tuple(indices), choice.choices_distinct, choice.choices_sorted)
-            if k > 1 and (rule.distinct or rule.sorted) and rule not in self.result.rules:
-                self.result.rules.append(rule)
-            node = nodes.Picks(
-                tuple(indices),
-                tuple(
-                    tuple(
-                        candidate(
-                            i, stem, cond.both(when, index, frozenset([i])), {**picks, at: pick}
-                        )
-                        for i in range(n)
-                    )
-                    for pick, (stem, index) in enumerate(zip(stems, indices, strict=True))
-                ),
+            index = column(key, place, names, [[values[i] for i in s] for s in subsets])
+            having = [[j for j, s in enumerate(subsets) if i in s] for i in range(n)]
+            return nodes.Subset(
+                index, subsets, tuple(candidate(i, place, index, having[i]) for i in range(n))
             )
-        if choice.name is not None:
-            self.result.names.setdefault(choice.name, node)
-        return node
+        places = [place.picked(pick, k) for pick in range(k)]
+        indices = tuple(column((key, pick), p, labels, values) for pick, p in enumerate(places))
+        rule = Rule(indices, choice.choices_distinct, choice.choices_sorted)
+        if k > 1 and (rule.distinct or rule.sorted) and rule not in self.result.rules:
+            self.result.rules.append(rule)
+        return nodes.Picks(
+            indices,
+            tuple(
+                tuple(candidate(i, p, index, [i]) for i in range(n))
+                for p, index in zip(places, indices, strict=True)
+            ),
+        )
 
-    def _repeat(
-        self,
-        value: Repeat,
-        path: pg.KeyPath,
-        at: Position,
-        when: cond.Condition,
-        picks: dict[Position, int],
-        group: str | None,
-    ) -> nodes.Node:
+    def _repeat(self, value: Repeat, place: _Place) -> nodes.Node:
         self.result.native = False
-
-        def below(*keys: Any) -> pg.KeyPath:
-            return pg.KeyPath(list(path.keys) + list(keys))
-
-        times = self._visit(value.times, below("times"), (*at, "times"), when, picks, group)
+        times = self._visit(value.times, place.below(("times",), "times"))
         cases = list(self._cases(times))
         blocks = []
         for i, block in enumerate(value.blocks):
             longer: cond.Condition = [dict(clause) for clause, count in cases if count > i]
-            active = cond.conjunction(when, cond.reduce(longer))
-            blocks.append(
-                self._visit(block, below("blocks", i), (*at, ("block", i)), active, picks, group)
-            )
+            when = cond.conjunction(place.when, cond.reduce(longer))
+            blocks.append(self._visit(block, place.below(("blocks", i), ("block", i), when=when)))
         return nodes.Repeated(times, tuple(blocks), spec_class(torch.nn.Sequential))
 
     def _cases(self, node: nodes.Node) -> Iterator[tuple[cond.Clause, int]]:
