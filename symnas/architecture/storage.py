@@ -28,8 +28,9 @@ from symnas.language import registry
 from symnas.language.spec import Spec, call_of, make_spec
 
 VERSION = 1
-MAX_DEPTH = 200
+MAX_DEPTH = 100  # PyGlove walks programs by recursion: more would end in Python's own limit
 MAX_CHARACTERS = 64_000_000
+MAX_NAME = 1000
 
 _DTYPES = {
     str(value).removeprefix("torch."): value
@@ -38,16 +39,18 @@ _DTYPES = {
 }
 
 
-def dump(value: Any, defaults: bool = False) -> Any:
+def dump(value: Any, defaults: bool = False, depth: int = 0) -> Any:
     """A part of a program as JSON-able data; with `defaults`, default arguments are written out.
 
     Raises:
-        StorageError: the part cannot be stored.
+        StorageError: the part cannot be stored, or not so that `load` could read it back.
 
     >>> import symnas as sn
     >>> dump(sn.nn.Linear(4, 2))
     {'call': 'torch.nn:Linear', 'args': [], 'kwargs': {'in_features': 4, 'out_features': 2}}
     """
+    if depth > MAX_DEPTH:
+        raise _too_deep()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -56,20 +59,20 @@ def dump(value: Any, defaults: bool = False) -> Any:
         target, args, kwargs = call_of(value, defaults)
         return {
             "call": registry.qualified_name(target),
-            "args": [dump(v, defaults) for v in args],
-            "kwargs": {k: dump(v, defaults) for k, v in kwargs.items()},
+            "args": [dump(v, defaults, depth + 1) for v in args],
+            "kwargs": {k: dump(v, defaults, depth + 1) for k, v in kwargs.items()},
         }
     if isinstance(value, dict):
-        return {"dict": {str(k): dump(v, defaults) for k, v in value.items()}}
+        return {"dict": {_text(k): dump(v, defaults, depth + 1) for k, v in value.items()}}
     if isinstance(value, list):
-        return [dump(v, defaults) for v in value]
+        return [dump(v, defaults, depth + 1) for v in value]
     if isinstance(value, tuple):
-        return {"tuple": [dump(v, defaults) for v in value]}
+        return {"tuple": [dump(v, defaults, depth + 1) for v in value]}
     if isinstance(value, torch.dtype):
         return {"dtype": str(value).removeprefix("torch.")}
     if isinstance(value, pg.Object):
         # PyGlove's own objects are written for keys and for people; they are not read back.
-        fields = {str(k): dump(v, defaults) for k, v in value.sym_init_args.items()}
+        fields = {str(k): dump(v, defaults, depth + 1) for k, v in value.sym_init_args.items()}
         return {"object": registry.qualified_name(type(value)), "fields": fields}
     if callable(value):
         try:
@@ -88,7 +91,7 @@ def load(data: Any, depth: int = 0) -> Any:
         StorageError: the data is malformed, or names a callable that is not known here.
     """
     if depth > MAX_DEPTH:
-        raise StorageError(f"The program is nested more than {MAX_DEPTH} deep.")
+        raise _too_deep()
     if data is None or isinstance(data, bool | int | float | str):
         return data
     if isinstance(data, list):
@@ -97,7 +100,7 @@ def load(data: Any, depth: int = 0) -> Any:
         raise StorageError(f"A program cannot hold a {type(data).__name__}.")
     match data:
         case {"call": str(name), "args": list(args), "kwargs": dict(kwargs)} if len(data) == 3:
-            target = registry.lookup(name)
+            target = _lookup(name)
             values = tuple(load(item, depth + 1) for item in args)
             named = {_text(k): load(item, depth + 1) for k, item in kwargs.items()}
             try:
@@ -113,14 +116,13 @@ def load(data: Any, depth: int = 0) -> Any:
         case {"float": "nan" | "inf" | "-inf" as text} if len(data) == 1:
             return float(text)
         case {"callable": str(name)} if len(data) == 1:
-            return registry.lookup(name)
+            return _lookup(name)
         case {"object": str(name)}:
             raise StorageError(
-                f"`{name}` is a PyGlove object of its own; only specs are read back."
+                f"`{name[:MAX_NAME]}` is a PyGlove object of its own; only specs are read back."
             )
-    raise StorageError(
-        f"Not a part of a program: an object with the keys {sorted(map(str, data))}."
-    )
+    keys = ", ".join(sorted(map(str, data))[:8])
+    raise StorageError(f"Not a part of a program: an object with the keys {keys[:MAX_NAME]}.")
 
 
 def to_text(program: Any, task: dict[str, Any], input: tuple[int, ...] | None) -> str:
@@ -148,10 +150,14 @@ def from_text(text: str) -> tuple[Any, dict[str, Any], tuple[int, ...] | None]:
     if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         raise StorageError(f"`text` must be a string of at most {MAX_CHARACTERS} characters.")
     try:
-        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        record = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
     except RecursionError:
-        raise StorageError(f"The program is nested more than {MAX_DEPTH} deep.") from None
-    except json.JSONDecodeError as error:
+        raise _too_deep() from None
+    except StorageError:
+        raise
+    except ValueError as error:  # not JSON, or an int of more digits than Python reads
         raise StorageError(f"Not an architecture: {error}.") from None
     if not isinstance(record, dict) or set(record) != {
         "symnas_architecture",
@@ -160,20 +166,33 @@ def from_text(text: str) -> tuple[Any, dict[str, Any], tuple[int, ...] | None]:
         "input",
     }:
         raise StorageError("Not an architecture: it needs a version, a program, a task, an input.")
-    if record["symnas_architecture"] != VERSION:
+    version = record["symnas_architecture"]
+    if type(version) is not int or version != VERSION:  # True == 1, and is no version
         raise StorageError(
-            f"The architecture is of version {record['symnas_architecture']!r}; this symnas reads "
-            f"version {VERSION}."
+            f"The architecture is of version {version!r:.60}; this symnas reads version {VERSION}."
         )
-    task = load(record["task"])
     shape = record["input"]
+    if shape is not None and not (
+        isinstance(shape, list) and all(type(n) is int and 0 < n < 2**63 for n in shape)
+    ):
+        raise StorageError(f"The input of an architecture ({shape!r:.60}) must be a list of sizes.")
+    task = load(record["task"])
     if not isinstance(task, dict):
         raise StorageError("The task of an architecture must be a dict.")
-    if shape is not None and not (
-        isinstance(shape, list) and all(isinstance(n, int) and n > 0 for n in shape)
-    ):
-        raise StorageError(f"The input of an architecture ({shape!r}) must be a list of sizes.")
-    return load(record["program"]), task, None if shape is None else tuple(shape)
+    return _program(record["program"]), task, None if shape is None else tuple(shape)
+
+
+def _program(data: Any) -> Any:
+    from symnas.language.symbolize import program_of
+
+    try:
+        return program_of(load(data))
+    except StorageError:
+        raise
+    except DeclarationError as error:
+        raise StorageError(f"Not the program of an architecture: {error}") from None
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def content_key(program: Any, task: dict[str, Any], input: tuple[int, ...] | None) -> str:
@@ -190,10 +209,30 @@ def joined_key(program: str, task: str, input: tuple[int, ...] | None) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def _lookup(name: str) -> Any:
+    if len(name) > MAX_NAME:
+        raise StorageError(f"`{name[:60]}...` is no name of a callable: it is too long.")
+    return registry.lookup(name)
+
+
 def _text(key: Any) -> str:
     if not isinstance(key, str):
-        raise StorageError(f"The key {key!r} must be a string.")
+        raise StorageError(f"The key {key!r:.60} of a dict must be a string.")
     return key
+
+
+def _too_deep() -> StorageError:
+    return StorageError(
+        f"The program is nested more than {MAX_DEPTH} deep. Put layers beside one another, in "
+        "one Sequential or list, instead of each inside the one before."
+    )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise StorageError(f"{text[:60]} is not finite; such floats are {{'float': 'inf'}}.")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
