@@ -234,8 +234,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL)
     # On failure torch prints the whole graph from C++, past sys.stdout; its own switch for that
     # has no effect, as `setup_onnx_logging` of torch 2.13 turns it on whatever it was.
-    printer = getattr(torch._C, "_jit_onnx_log", None)
-    torch._C._jit_onnx_log = lambda *parts: None
+    bindings: Any = torch._C
+    printer = getattr(bindings, "_jit_onnx_log", None)
+    bindings._jit_onnx_log = lambda *parts: None
     try:
         with (
             warnings.catch_warnings(),
@@ -245,7 +246,7 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch._C._jit_onnx_log = printer
+        bindings._jit_onnx_log = printer
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
