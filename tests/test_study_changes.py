@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +114,18 @@ def test_a_changed_outer_value_makes_another_task(tmp_path: Path) -> None:
     search(tmp_path, task=made(1.0))
     with pytest.raises(sn.StudyChanged, match=r"task\.outer\.offset: was 1\.0, is 2\.0"):
         search(tmp_path, task=made(2.0))
+
+
+def test_a_lambda_with_a_set_is_the_same_in_every_process():
+    code = (
+        "from symnas.searching.identity import describe_callable;"
+        "print(describe_callable(lambda a: a in {'one', 'two', 'three', 'four', 'five'}))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in range(3)
+    }  # fmt: skip
+    assert len(found) == 1

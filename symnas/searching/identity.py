@@ -110,8 +110,12 @@ def _code(function: types.FunctionType) -> str:
 
 
 def _bytecode(code: types.CodeType) -> str:
-    constants = [
-        _bytecode(value) if isinstance(value, types.CodeType) else repr(value)
-        for value in code.co_consts
-    ]
-    return repr((code.co_code, code.co_names, constants))
+    return repr((code.co_code, code.co_names, [_constant(value) for value in code.co_consts]))
+
+
+def _constant(value: object) -> str:
+    if isinstance(value, types.CodeType):
+        return _bytecode(value)
+    if isinstance(value, frozenset):  # strings in it come in another order in each process
+        return repr(sorted(map(repr, value)))
+    return repr(value)
