@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import attrs
-import numpy as np
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from symnas.architecture.architecture import Architecture
-from symnas.costs.layers import run_shapes, shape_network
 from symnas.costs.model import CostModel
+from symnas.costs.pieces import Piece, macs_of
+from symnas.costs.record import pieces_of
 
 
 @attrs.frozen(order=False)
@@ -42,25 +40,8 @@ class Macs(CostModel):
     def needs_input(self) -> bool:
         return True
 
+    def price(self, pieces: Sequence[Piece]) -> list[float]:
+        return [macs_of(piece) for piece in pieces]
+
     def measure(self, architecture: Architecture) -> float:
-        network = shape_network(architecture)
-        assert architecture.input is not None
-        with FlopCounterMode(display=False, custom_mapping=_MORE) as counter:
-            run_shapes(network, architecture.input)
-        return float(counter.get_total_flops() // 2)
-
-
-def _trilinear(
-    a: Any, b: Any, c: Any, expand_a: Any, expand_b: Any, expand_c: Any, *args: Any, **kwargs: Any
-) -> int:
-    """FLOPs of `nn.Bilinear`, which torch does not count: (batch, out, in1, in2) multiplications."""
-    shapes = []
-    for shape, expand in ((a, expand_a), (b, expand_b), (c, expand_c)):
-        sizes = list(shape)
-        for dimension in sorted(expand):
-            sizes.insert(dimension, 1)
-        shapes.append(sizes)
-    return 2 * math.prod(np.broadcast_shapes(*map(tuple, shapes)))
-
-
-_MORE = {torch.ops.aten._trilinear: _trilinear}
+        return sum(macs_of(piece) for _, piece in pieces_of(architecture))

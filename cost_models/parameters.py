@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
@@ -10,6 +11,7 @@ import torch
 from symnas.architecture.architecture import Architecture
 from symnas.costs.layers import run_shapes, shape_network
 from symnas.costs.model import CostModel
+from symnas.costs.pieces import Piece
 
 
 @attrs.frozen(order=False)
@@ -30,6 +32,10 @@ class Parameters(CostModel):
     name: str = attrs.field(default="parameters", kw_only=True)
     unit = "parameters"
     expense: ClassVar[int] = 1
+    counts: ClassVar[str] = "storage"
+
+    def price(self, pieces: Sequence[Piece]) -> list[float]:
+        return [float(sum(p.numel() for p in piece.parameters)) for piece in pieces]
 
     def measure(self, architecture: Architecture) -> float:
         network = shape_network(architecture)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from symnas.costs.reach import DEAR, Reach
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
+    from symnas.costs.accuracy import Accuracy
+    from symnas.costs.independent import Probabilities
     from symnas.costs.model import CostModel
+    from symnas.costs.table import CostTable
     from symnas.searchspace.space import Seed, Space
 
 Rows = NDArray[np.int32]
+
+# Rows from which an expectation is estimated where it cannot be computed: cheap costs, dear ones.
+DRAWN, DEAR_DRAWN = 1024, 64
 
 
 class Range(NamedTuple):
     """The smallest and the largest cost found, and rows that reach them.
 
-    `evaluations` says how many architectures were measured for it, `exact` whether those were all
-    of the space; if not, there may be smaller and larger ones.
+    `evaluations` says how many architectures were costed for it, `exact` whether there can be no
+    smaller and no larger cost.
     """
 
     low: float
@@ -35,12 +42,16 @@ class Range(NamedTuple):
 class BoundCost:
     """The cost of each row of a space.
 
-    Architectures are measured when they are first asked for, and remembered. Values of choices
-    in a task's arguments do not matter: the network is the same.
+    Kinds of bound costs write `_costs(rows)`; those that are tables (`table` is not None) compute
+    expectations, ranges and shares exactly, others estimate them. Values of choices in a task's
+    arguments do not matter: the network is the same.
 
     Attributes:
         model, space: what is bound.
         name, unit, device: of the model; `device` in full.
+        error: how far predictions were from the truth on held-out architectures; None where each
+            cost is measured.
+        note: why the cost is not a table, where it might have been; "" otherwise.
 
     >>> import symnas as sn
     >>> from symnas import cost_models as cm
@@ -50,17 +61,26 @@ class BoundCost:
     array([40., 80.])
     >>> parameters.range()[:2]
     (40.0, 80.0)
+    >>> float(parameters.expected({"out_features": [0.25, 0.75]}))
+    70.0
     """
 
-    def __init__(self, model: CostModel, space: Space) -> None:
+    table: ClassVar[CostTable | None] = None
+
+    def __init__(
+        self,
+        model: CostModel,
+        space: Space,
+        error: Accuracy | None = None,
+        note: str = "",
+    ) -> None:
         self.model = model
         self.space = space
         self.name = model.name
         self.unit = model.unit
         self.device = model.device_name
-        # Rows, not `space.keys`: networks that a space calls the same may still differ in cost.
-        self._of_row: dict[bytes, float] = {}
-        self._of_network: dict[str, float] = {}
+        self.error = error
+        self.note = note
 
     def __call__(self, rows: Any) -> NDArray[np.float64]:
         """The costs of `rows`, `(n, columns)`, as `(n,)` float64.
@@ -75,32 +95,80 @@ class BoundCost:
                 f"`rows` of shape {rows.shape} must be (n, {len(self.space)}): one row an "
                 "architecture. For a single row pass row[None]."
             )
-        return np.array([self._cost(row) for row in rows], np.float64)
+        return self._costs(rows)
+
+    def _costs(self, rows: Rows) -> NDArray[np.float64]:
+        raise NotImplementedError
+
+    def expected(self, probabilities: Probabilities | None = None) -> torch.Tensor:
+        """The mean cost when each decision is drawn independently: a scalar, in float64.
+
+        Estimated from 1,024 seeded rows (64 where costs are dear); the gradient is that of the
+        likelihood ratio, without bias (R. Williams, "Simple statistical gradient-following
+        algorithms", Machine Learning 1992, Section 3).
+
+        Args:
+            probabilities: decision id to `(candidates,)`; decisions left out are uniform. A
+                conditional decision counts only where it is active.
+
+        Raises:
+            ValueError: an id or a shape does not fit the space.
+        """
+        from symnas.costs.independent import Independent
+
+        independent = Independent(self.space, probabilities)
+        rows = independent.sample(DEAR_DRAWN if self.dear else DRAWN, np.random.default_rng(0))
+        costs = torch.from_numpy(self(rows))
+        mean = costs.mean()
+        if not independent.differentiable:
+            return mean
+        # What is subtracted has no effect on the mean, and makes the gradient less noisy.
+        log = independent.log_probability(rows)
+        return mean + ((costs - mean) * (log - log.detach())).mean()
 
     def measure(self, architecture: Architecture) -> float:
         """The cost of an architecture, measured by the model itself, not remembered here."""
         return self.model(architecture)
 
+    def upper(self, q: float = 0.95) -> BoundCost:
+        """The prediction with so much safety that a share `q` of architectures costs no more.
+
+        The cost itself, where it is measured rather than predicted.
+
+        Raises:
+            ValueError: `q` is not between 0 and 1.
+        """
+        if not 0 < q < 1:
+            raise ValueError(f"`q` ({q}) must be between 0 and 1, such as 0.95.")
+        if self.error is None or (factor := self.error.quantile(q)) == 1.0:
+            return self
+        return self._scaled(factor)
+
+    def _scaled(self, factor: float) -> BoundCost:
+        from symnas.costs.bound_combined import ScaledCost
+
+        return ScaledCost(self.model, self, factor)
+
     @property
     def measured(self) -> int:
-        """How many different rows have been asked for."""
-        return len(self._of_row)
+        """How many different rows had to be measured; 0 where costs are predicted."""
+        return 0
 
     @property
     def dear(self) -> bool:
-        """Whether measuring is so dear that as few architectures as possible should be."""
-        return self.model.expense >= DEAR
+        """Whether a row's cost is so dear that as few as possible should be asked for."""
+        return False
 
     def range(self, seed: Seed = 0, evaluations: int | None = None) -> Range:
         """The smallest and the largest cost found.
 
-        A space of up to `evaluations` architectures is measured wholly. Of a larger one, random
-        rows are measured first (a quarter of the evaluations), then from the best and the worst
+        A space of up to `evaluations` architectures is costed wholly. Of a larger one, random
+        rows are costed first (a quarter of the evaluations), then from the best and the worst
         of them one decision at a time is changed to where the cost is smallest or largest.
 
         Args:
             seed: of the random rows.
-            evaluations: the most rows to be measured; None: 512, for dear costs 96.
+            evaluations: the most rows to be costed; None: 512, for dear costs 96.
 
         Raises:
             ValueError: the space's `valid` excludes every row that was drawn.
@@ -128,19 +196,12 @@ class BoundCost:
         return Range(low, high, row_low, row_high, used, exact)
 
     def __repr__(self) -> str:
-        return f"BoundCost({self.model!r}, {self.space!r})"
+        return f"{type(self).__name__}({self.model!r}, {self.space!r})"
 
-    def _cost(self, row: Rows) -> float:
-        key = row.tobytes()
-        found = self._of_row.get(key)
-        if found is None:
-            architecture = self.space.decode(row)
-            network = network_key(architecture)
-            found = self._of_network.get(network)
-            if found is None:
-                found = self._of_network[network] = self.model(architecture)
-            self._of_row[key] = found
-        return found
+
+def is_dear(model: CostModel) -> bool:
+    """Whether measuring with a model is dear."""
+    return model.expense >= DEAR
 
 
 def network_key(architecture: Architecture) -> str:

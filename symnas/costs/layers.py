@@ -22,7 +22,7 @@ def network(architecture: Architecture) -> torch.nn.Module:
     Raises:
         TypeError: what it builds is not a torch.nn.Module.
     """
-    return _checked(architecture.build()).eval()
+    return checked(architecture.build()).eval()
 
 
 def shape_network(architecture: Architecture) -> torch.nn.Module:
@@ -36,7 +36,7 @@ def shape_network(architecture: Architecture) -> torch.nn.Module:
     except Exception:
         # A constructor may ask for numbers (`torch.linspace(0, rate, depth).tolist()`).
         module = architecture.build()
-    return _checked(module).to("meta").eval()
+    return checked(module).to("meta").eval()
 
 
 def run_shapes(module: torch.nn.Module, shape: tuple[int, ...], batch: int = 1) -> Any:
@@ -57,13 +57,26 @@ def sum_layers(layer: Layer, architecture: Architecture) -> float:
     values: list[float] = []
 
     def visit(called: torch.nn.Module, inputs: Any, outputs: Any) -> None:
-        value = layer(called, _tensors(inputs), _tensors(outputs))
-        values.append(_number(value, called))
+        values.append(layer_cost(layer, called, _tensors(inputs), _tensors(outputs)))
 
     assert architecture.input is not None
     with _each_layer(module, visit):
         run_shapes(module, architecture.input)
     return math.fsum(values)
+
+
+def layer_cost(
+    layer: Layer,
+    module: torch.nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    outputs: tuple[torch.Tensor, ...],
+) -> float:
+    """What `layer` says of one layer.
+
+    Raises:
+        TypeError, ValueError: something else than a finite number.
+    """
+    return _number(layer(module, inputs, outputs), module)
 
 
 @contextlib.contextmanager
@@ -91,7 +104,12 @@ def _each_layer(
             handle.remove()
 
 
-def _checked(module: Any) -> torch.nn.Module:
+def checked(module: Any) -> torch.nn.Module:
+    """What a program built, if it is a module.
+
+    Raises:
+        TypeError: it is something else.
+    """
     if not isinstance(module, torch.nn.Module):
         raise TypeError(
             f"the program builds a {type(module).__name__}; only a torch.nn.Module can be measured"

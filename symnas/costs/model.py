@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import torch
 
 from symnas.costs.bound import BoundCost
+from symnas.costs.bound_measured import MeasuredCost
 from symnas.costs.code import code_digest
 from symnas.costs.comparison import Comparable, Limits
 from symnas.costs.constraints import Constraint
+from symnas.costs.layers import layer_cost
 from symnas.costs.quiet import quiet
 from symnas.errors import DeclarationError, SymnasError
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
+    from symnas.costs.bound_table import TableCost
+    from symnas.costs.pieces import Piece
     from symnas.searchspace.space import Space
 
 __all__ = ["BoundCost", "CostFailed", "CostModel"]
@@ -42,6 +47,8 @@ class CostModel(Comparable):
         device: where the number holds; "any" if it follows from the architecture alone.
         expense: from 1 (instant) to 10 (as dear as training): constraints are checked in this
             order, and from 8 on the library measures as few architectures as it can.
+        counts: for models with `price`: "calls" to be asked for the pieces of a run, or "storage"
+            for the parameters that each module owns.
 
     Raises:
         DeclarationError: the class writes neither or both of `layer` and `measure`, or no unit.
@@ -59,6 +66,7 @@ class CostModel(Comparable):
     """
 
     expense: ClassVar[int] = 5
+    counts: ClassVar[str] = "calls"
 
     @property
     def name(self) -> str:
@@ -100,6 +108,29 @@ class CostModel(Comparable):
             outputs: the tensors that it returns.
         """
         raise NotImplementedError
+
+    def price(self, pieces: Sequence[Piece]) -> Sequence[float]:
+        """The cost of each distinct piece of a space's networks, where the cost is their sum.
+
+        For models of this library that price operations between layers too, or many pieces at
+        once; `layer` is the simple form. All distinct pieces come in one call.
+        """
+        return [
+            0.0
+            if piece.module is None
+            else layer_cost(self.layer, piece.module, piece.inputs, piece.outputs)
+            for piece in pieces
+        ]
+
+    def calibrate(self, bound: TableCost) -> BoundCost:
+        """A hook: what to make of the table that was found by `price`."""
+        return bound
+
+    @property
+    def tabular(self) -> bool:
+        """Whether the cost is a sum over pieces of the network."""
+        own = type(self)
+        return own.layer is not CostModel.layer or own.price is not CostModel.price
 
     def measure(self, architecture: Architecture) -> float:
         """The cost of an architecture. Call the model itself, which checks and guards this."""
@@ -144,12 +175,26 @@ class CostModel(Comparable):
     def bind(self, space: Space) -> BoundCost:
         """The cost as a function of a space's rows.
 
+        A cost that is a sum over layers becomes a table, whose terms are found from the program
+        by itself: a few hundred networks are run on shapes, and 100 others checked against it.
+        Other costs are measured row by row; so is a sum where too many decisions act on the same
+        layer, and then the bound cost's `note` says so.
+
         Raises:
             ValueError: the space does not say its input shape, and the model needs it.
+            CostFailed: the space's architectures could not be built or run.
         """
         if self.needs_input and space.input is None:
             raise ValueError(_no_input(self.name, "sn.Space(program, input=(3, 32, 32))"))
-        return BoundCost(self, space)
+        if not self.tabular:
+            return MeasuredCost(self, space)
+        from symnas.costs.scopes import TooCoupled
+        from symnas.costs.tabulate import tabulated
+
+        try:
+            return self.calibrate(tabulated(self, space))
+        except TooCoupled as problem:
+            return MeasuredCost(self, space, note=str(problem))
 
     def describe(self) -> dict[str, Any]:
         """What makes this cost the one it is, as data for JSON: options, device, and own code."""

@@ -1,0 +1,165 @@
+"""From a space and a cost model to a table: what `bind` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symnas.costs.accuracy import Accuracy
+from symnas.costs.bound_table import TableCost
+from symnas.costs.layers import shape_network
+from symnas.costs.pieces import Piece
+from symnas.costs.pool import Pool
+from symnas.costs.quiet import quiet
+from symnas.costs.record import Recorder, Run
+from symnas.costs.scopes import NOTHING, Scopes
+from symnas.costs.table import CostTable, Term
+
+if TYPE_CHECKING:
+    from symnas.costs.model import CostModel
+    from symnas.searchspace.space import Space
+
+Price = Callable[[Sequence[Piece]], Sequence[float]]
+
+# Networks that are built as ever, to check the tables against; and how often tables are mended.
+HELD_OUT = 100
+ROUNDS = 4
+
+
+class SpacePieces:
+    """Which piece stands where in the networks of a space: found once, for all cost models.
+
+    Args:
+        space: whose networks.
+        seed: of the rows that are tried and held out.
+    """
+
+    def __init__(self, space: Space, seed: int = 0) -> None:
+        self.space = space
+        self.seed = seed
+        self.recorder = Recorder()
+        self._pool = Pool(space)
+        self.held_out: list[tuple[list[int], Run]] = []
+        self.scopes = Scopes(space, self._observe, seed)
+        with quiet():
+            self.scopes.learn()
+            self._check()
+
+    def tables(self, price: Price, storage: bool = False) -> tuple[CostTable, Accuracy]:
+        """The sum of prices over the pieces of each network, and its error on held-out ones.
+
+        Args:
+            price: given all distinct pieces at once.
+            storage: whether the pieces are parameters, each where it is owned, instead of calls.
+        """
+        groups = {
+            scope: wanted
+            for scope, numbers in self.scopes.groups().items()
+            if (wanted := [n for n in numbers if self._is_storage(n) == storage])
+        }
+        tables = {scope: self.scopes.table(scope, wanted) for scope, wanted in groups.items()}
+        used = {int(p) for _, seen in tables.values() for p in np.unique(seen)}
+        for _, run in self.held_out:
+            used.update(piece for place, piece in run if (place[1] == "parameters") == storage)
+        used.discard(NOTHING)
+        prices = self._priced(price, sorted(used))
+        terms = []
+        for scope, (codes, seen) in tables.items():
+            values = np.zeros(self.scopes.structure.entries(scope))
+            values[codes] = prices[seen].sum(axis=1)
+            terms.append(Term(scope, values.reshape(self.scopes.structure.shape(scope))))
+        bias = sum(float(term.values) for term in terms if not term.columns)
+        table = CostTable(bias, [term for term in terms if term.columns])
+        return table, self._accuracy(table, prices, storage)
+
+    def _priced(self, price: Price, used: list[int]) -> NDArray[np.float64]:
+        prices = np.zeros(len(self.recorder.pieces) + 1)  # the last one is that of NOTHING
+        given = np.asarray(price([self.recorder.pieces[n] for n in used]), np.float64)
+        if given.shape != (len(used),) or not np.isfinite(given).all():
+            raise ValueError(
+                f"`price` gave {given.shape} numbers for {len(used)} pieces; it must give one "
+                "finite number for each."
+            )
+        prices[used] = given
+        return prices
+
+    def _accuracy(self, table: CostTable, prices: NDArray[np.float64], storage: bool) -> Accuracy:
+        rows = np.array([row for row, _ in self.held_out], np.int32)
+        measured = [
+            sum(prices[piece] for place, piece in run if (place[1] == "parameters") == storage)
+            for _, run in self.held_out
+        ]
+        predicted = table(rows.reshape(-1, len(self.space)))
+        return Accuracy(predicted, np.array(measured, np.float64), exact_kind=True)
+
+    # Observing --------------------------------------------------------------------------------
+
+    def _is_storage(self, number: int) -> bool:
+        return self.scopes.places[number][1] == "parameters"
+
+    def _observe(self, row: list[int]) -> Run:
+        network, known = self._pool.build(row)
+        shape = self._shape(row)
+        run = [] if shape is None else self.recorder.run(network, shape, known)
+        return run + self.recorder.storage(network)
+
+    def _built(self, row: list[int]) -> Run:
+        """As `_observe`, of the network as anybody would build it."""
+        architecture = self.space.decode(row)
+        network = shape_network(architecture)
+        shape = architecture.input
+        run = [] if shape is None else self.recorder.run(network, shape)
+        return run + self.recorder.storage(network)
+
+    def _shape(self, row: list[int]) -> tuple[int, ...] | None:
+        from symnas.searchspace.nodes import PROGRAM
+
+        node = self.space._extras.get("input")
+        return None if node is None else tuple(node.value(row, PROGRAM))
+
+    def _check(self) -> None:
+        """Holds out rows; where one contradicts the scopes, mends them and holds out others."""
+        for _ in range(ROUNDS):
+            self.held_out = [(row, self._built(row)) for row in self.scopes.random_rows(HELD_OUT)]
+            wrong = [pair for pair in self.held_out if self.scopes.differing(*pair)]
+            if not wrong:
+                return
+            for row, _ in wrong:
+                self.scopes.observe(row)
+            self.scopes.refine()
+
+
+_FOUND: WeakKeyDictionary[Space, SpacePieces | Exception] = WeakKeyDictionary()
+
+
+def pieces_of_space(space: Space) -> SpacePieces:
+    """The pieces of a space's networks, found at the first call.
+
+    Raises:
+        TooCoupled: there is no table of reasonable size.
+    """
+    found = _FOUND.get(space)
+    if found is None:
+        try:
+            found = SpacePieces(space)
+        except Exception as error:  # a network that cannot be built, or is too coupled
+            found = error
+        _FOUND[space] = found
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def tabulated(model: CostModel, space: Space) -> TableCost:
+    """A cost that is a sum over pieces, bound as a table.
+
+    Raises:
+        TooCoupled: there is no table of reasonable size.
+    """
+    found = pieces_of_space(space)
+    table, accuracy = found.tables(model.price, model.counts == "storage")
+    return TableCost(model, space, table, accuracy)

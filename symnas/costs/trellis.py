@@ -1,0 +1,290 @@
+"""A trellis over decisions: all rows of a space as paths, costs on the edges.
+
+The decisions that costs depend on are taken in an order. A state is what earlier decisions still
+matter for later costs and conditions; an edge is a value of the next decision, with the cost of
+the tables that are complete then. Sums over all rows become passes over the edges (dynamic
+programming), whose number grows with the decisions that are coupled at a time, not with the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from symnas.costs.scopes import TooCoupled
+from symnas.costs.structure import Columns, Structure
+from symnas.costs.table import CostTable, Term
+from symnas.searchspace.count import allowed
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+MAX_EDGES = 1_500_000
+
+
+@attrs.frozen(eq=False)
+class Step:
+    """One decision: edges from the states before it to those after it, ordered by source.
+
+    Attributes:
+        column: the decision.
+        source, target: states, `(edges,)`.
+        value: of the decision, -1 where it is inactive, `(edges,)`.
+        costs: of each table, `(tables, edges)`.
+        states: how many there are before it.
+    """
+
+    column: int
+    source: Indices
+    target: Indices
+    value: NDArray[np.int32]
+    costs: Floats
+    states: int
+
+    def kept(self, mask: NDArray[np.bool_]) -> Step:
+        """The step with only some of its edges."""
+        return Step(
+            self.column,
+            self.source[mask],
+            self.target[mask],
+            self.value[mask],
+            self.costs[:, mask],
+            self.states,
+        )
+
+
+@attrs.frozen(eq=False)
+class Trellis:
+    """Paths through the decisions on which some tables depend.
+
+    Attributes:
+        steps: the decisions, in order; the last leads to one state.
+        biases: of each table, `(tables,)`.
+    """
+
+    steps: tuple[Step, ...]
+    biases: Floats
+
+    @property
+    def columns(self) -> list[int]:
+        """The decisions, in order."""
+        return [step.column for step in self.steps]
+
+    @property
+    def edges(self) -> int:
+        """How many edges there are."""
+        return sum(len(step.value) for step in self.steps)
+
+    @classmethod
+    def of(
+        cls,
+        structure: Structure,
+        tables: Sequence[CostTable],
+        ceilings: Sequence[tuple[CostTable, float]] = (),
+        also: Iterable[int] = (),
+    ) -> Trellis:
+        """The trellis of some tables.
+
+        Args:
+            structure: of the space.
+            tables: whose costs the edges carry.
+            ceilings: further tables, each with a limit: paths that exceed one are left out. Each
+                should be a single term: it is compared where it is complete.
+            also: further columns to be included.
+
+        Raises:
+            TooCoupled: too many decisions matter at once.
+        """
+        builder = _Builder(structure, tables, ceilings, also)
+        return cls(builder.steps(), np.array([table.bias for table in tables]))
+
+    def least(self, weights: Sequence[float]) -> list[Floats]:
+        """The smallest weighted cost of completing a path, for the states before each step."""
+        after = np.zeros(1)
+        result = [after]
+        factors = np.asarray(weights, np.float64)
+        for step in reversed(self.steps):
+            before = np.full(step.states, np.inf)
+            np.minimum.at(before, step.source, factors @ step.costs + after[step.target])
+            result.append(before)
+            after = before
+        return result[::-1]
+
+    def cheapest(self, weights: Sequence[float]) -> tuple[float, dict[int, int]]:
+        """The smallest weighted cost of all paths and the values of a path that has it."""
+        least = self.least(weights)
+        factors = np.asarray(weights, np.float64)
+        state, values = 0, {}
+        for step, after in zip(self.steps, least[1:], strict=True):
+            edges = np.flatnonzero(step.source == state)
+            totals = factors @ step.costs[:, edges] + after[step.target[edges]]
+            best = edges[totals.argmin()]
+            values[step.column] = int(step.value[best])
+            state = int(step.target[best])
+        return float(least[0][0] + factors @ self.biases), values
+
+
+class _Builder:
+    def __init__(
+        self,
+        structure: Structure,
+        tables: Sequence[CostTable],
+        ceilings: Sequence[tuple[CostTable, float]],
+        also: Iterable[int],
+    ) -> None:
+        self.structure = structure
+        self.terms: list[tuple[int, Term]] = [
+            (k, term) for k, table in enumerate(tables) for term in table.terms
+        ]
+        self.n_tables = len(tables)
+        self.ceilings = [
+            (term, limit - table.bias) for table, limit in ceilings for term in table.terms
+        ]
+        scopes = [t.columns for _, t in self.terms] + [t.columns for t, _ in self.ceilings]
+        columns = {c for scope in scopes for c in scope} | set(also)
+        self.rules = [rule for rule in structure.rules if set(rule.columns) & columns]
+        for rule in self.rules:
+            columns.update(rule.columns)
+        self.columns = structure.closed(columns)
+        factors = {frozenset(scope) for scope in scopes}
+        factors |= {frozenset({c, *structure.parents[c]}) for c in self.columns}
+        factors |= {frozenset(rule.columns) for rule in self.rules}
+        self.factors = [factor for factor in factors if len(factor) > 1]
+        self.of_column: dict[int, list[frozenset[int]]] = {c: [] for c in self.columns}
+        for factor in self.factors:
+            for column in factor:
+                self.of_column[column].append(factor)
+
+    # Order ------------------------------------------------------------------------------------
+
+    def order(self) -> list[int]:
+        """Parents first; components one after the other; few states in between."""
+        order: list[int] = []
+        for component in self._components():
+            done: set[int] = set(order)
+            left = set(component)
+            frontier: set[int] = set()
+            while left:
+                ready = [c for c in left if self.structure.parents[c] <= done]
+                best = min(ready, key=lambda c: (*self._size(c, done, frontier), c))
+                done.add(best)
+                left.remove(best)
+                order.append(best)
+                frontier = {c for c in frontier | {best} if self._open(c, done)}
+        return order
+
+    def _size(self, column: int, done: set[int], frontier: set[int]) -> tuple[int, int]:
+        after = done | {column}
+        size = 1
+        for c in frontier | {column}:
+            if self._open(c, after):
+                size *= self.structure.axes[c]
+        # Of two that leave equally many states, the one that is closest to completing a table.
+        missing = min((len(f - after) for f in self.of_column[column]), default=0)
+        return size, missing
+
+    def _open(self, column: int, done: set[int]) -> bool:
+        return any(not factor <= done for factor in self.of_column[column])
+
+    def _components(self) -> list[list[int]]:
+        left = set(self.columns)
+        components = []
+        while left:
+            start = min(left)
+            component, queue = {start}, [start]
+            while queue:
+                for factor in self.of_column[queue.pop()]:
+                    new = factor - component
+                    component |= new
+                    queue.extend(new)
+            left -= component
+            components.append(sorted(component))
+        return sorted(components, key=lambda c: (len(c), c))
+
+    # Steps ------------------------------------------------------------------------------------
+
+    def steps(self) -> tuple[Step, ...]:
+        order = self.order()
+        position = {column: i for i, column in enumerate(order)}
+        done: set[int] = set()
+        frontier: Columns = ()
+        states = np.empty((1, 0), np.int32)
+        steps: list[Step] = []
+        edges = 0
+        for column in order:
+            done.add(column)
+            source, value = self._edges(column, frontier, states)
+            edges += len(value)
+            if edges > MAX_EDGES:
+                raise TooCoupled(
+                    f"more than {MAX_EDGES:,} transitions between decisions: the costs couple too "
+                    "many of them at once"
+                )
+            known = dict(zip(frontier, states[source].T, strict=True))
+            known[column] = value
+            costs = np.zeros((self.n_tables, len(value)))
+            for k, term in self.terms:
+                if max(term.columns, key=position.__getitem__) == column:
+                    costs[k] += _lookup(term, known)
+            mask = np.ones(len(value), bool)
+            for term, limit in self.ceilings:
+                if max(term.columns, key=position.__getitem__) == column:
+                    mask &= _lookup(term, known) <= limit
+            for rule in self.rules:
+                if column in rule.columns:
+                    mask &= self._allowed(rule, known)
+            following = tuple(sorted(c for c in {*frontier, column} if self._open(c, done)))
+            after = np.stack([known[c] for c in following], 1) if following else None
+            if after is None:
+                new_states, target = np.empty((1, 0), np.int32), np.zeros(len(value), np.intp)
+            else:
+                new_states, target = _distinct(after)
+            step = Step(column, source, target, value, costs, len(states))
+            steps.append(step if mask.all() else step.kept(mask))
+            frontier, states = following, new_states
+        return tuple(steps)
+
+    def _edges(
+        self, column: int, frontier: Columns, states: NDArray[np.int32]
+    ) -> tuple[Indices, NDArray[np.int32]]:
+        size = self.structure.sizes[column]
+        active = np.ones(len(states), bool)
+        if self.structure.conditional[column]:
+            active[:] = False
+            for clause in self.structure.conditions[column]:
+                met = np.ones(len(states), bool)
+                for parent, values in clause.items():
+                    met &= np.isin(states[:, frontier.index(parent)], list(values))
+                active |= met
+        counts = np.where(active, size, 1)
+        source = np.repeat(np.arange(len(states)), counts)
+        starts = np.repeat(np.cumsum(counts) - counts, counts)
+        value = (np.arange(len(source)) - starts).astype(np.int32)
+        value[~active[source]] = -1
+        return source, value
+
+    def _allowed(self, rule: object, known: dict[int, NDArray[np.int32]]) -> NDArray[np.bool_]:
+        """Which edges keep to the rule of a `manyof`, as far as its picks are known."""
+        picks = [known[c] for c in rule.columns if c in known]  # type: ignore[attr-defined]
+        if len(picks) < 2:
+            return np.ones(len(picks[0]), bool)
+        table = np.stack(picks, 1).tolist()
+        return np.array([allowed([v for v in row if v >= 0], rule) for row in table])  # type: ignore[arg-type]
+
+
+def _lookup(term: Term, known: dict[int, NDArray[np.int32]]) -> Floats:
+    values: Floats = term.values[tuple(known[c] for c in term.columns)]
+    return values
+
+
+def _distinct(states: NDArray[np.int32]) -> tuple[NDArray[np.int32], Indices]:
+    """Distinct rows, and which of them each row is."""
+    widths = states.max(axis=0).astype(np.int64) + 2
+    codes = np.zeros(len(states), np.int64)
+    for column, width in zip(states.T, widths, strict=True):
+        codes = codes * width + (column + 1)
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    return states[first], inverse.astype(np.intp)
