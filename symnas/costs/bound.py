@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from symnas.costs.reach import DEAR, Reach
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
     from symnas.costs.accuracy import Accuracy
+    from symnas.costs.comparison import Limits
+    from symnas.costs.feasible import Ceiling, Limit
     from symnas.costs.independent import Probabilities
     from symnas.costs.model import CostModel
     from symnas.costs.table import CostTable
@@ -22,6 +25,13 @@ Rows = NDArray[np.int32]
 
 # Rows from which an expectation is estimated where it cannot be computed: cheap costs, dear ones.
 DRAWN, DEAR_DRAWN = 1024, 64
+
+
+class Bounds(NamedTuple):
+    """Limits on sums of tables, and on the largest of some terms; all are to be kept."""
+
+    sums: tuple[Limit, ...] = ()
+    maxima: tuple[Ceiling, ...] = ()
 
 
 class Range(NamedTuple):
@@ -143,6 +153,20 @@ class BoundCost:
         if self.error is None or (factor := self.error.quantile(q)) == 1.0:
             return self
         return self._scaled(factor)
+
+    def bounds(self, limits: Limits) -> Bounds | None:
+        """The limits on tables that mean the same; None where there are none.
+
+        What they mean is then exact: shares of rows, samples, and whether any row is left.
+        """
+        return None
+
+    def seen_as(self, model: CostModel) -> BoundCost:
+        """The same cost, as that of another model."""
+        seen = copy.copy(self)
+        seen.model, seen.name, seen.unit = model, model.name, model.unit
+        seen.device = model.device_name
+        return seen
 
     def _scaled(self, factor: float) -> BoundCost:
         from symnas.costs.bound_combined import ScaledCost

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from symnas.costs.bound import BoundCost, Range, Rows
+from symnas.costs.bound import BoundCost, Bounds, Range, Rows
+from symnas.costs.comparison import Limits
 from symnas.costs.decompose import simplified
+from symnas.costs.feasible import Limit
 from symnas.costs.structure import structure_of
 from symnas.costs.table import CostTable
 
@@ -134,5 +136,10 @@ class TableCost(BoundCost):
         completed: Rows = Independent(self.space).sample(1, np.random.default_rng(seed), row)[0]
         return completed
 
-    def _scaled(self, factor: float) -> TableCost:
+    def bounds(self, limits: Limits) -> Bounds:
+        if limits.upper is not None:
+            return Bounds((Limit(self.table, limits.closest),))
+        return Bounds((Limit(-self.table, -limits.closest),))
+
+    def _scaled(self, factor: float) -> BoundCost:
         return TableCost(self.model, self.space, self.table * factor)

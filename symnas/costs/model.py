@@ -212,6 +212,46 @@ class CostModel(Comparable):
             "code": "" if own else code_digest(type(self)),
         }
 
+    def __add__(self, other: Any) -> CostModel:
+        """The sum with a cost of the same unit, or with a number."""
+        return _combined().added(self, other, 1.0)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> CostModel:
+        return _combined().added(self, other, -1.0)
+
+    def __rsub__(self, other: Any) -> CostModel:
+        return _combined().added(-1.0 * self, other, 1.0)
+
+    def __mul__(self, other: Any) -> CostModel:
+        """A multiple, or the product with another cost (energy times latency)."""
+        return _combined().multiplied(self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> CostModel:
+        if isinstance(other, CostModel) or not other:
+            raise DeclarationError(f"`{self.name} / ...`: {other!r:.60} must be a number, not 0.")
+        return _combined().multiplied(self, 1.0 / other)
+
+    def named(self, name: str) -> CostModel:
+        """The same cost under another name."""
+        return _combined().named(self, name)
+
+    def upper(self, q: float = 0.95) -> CostModel:
+        """The cost with so much safety that a share `q` of architectures costs no more.
+
+        For predicted costs, from their errors on held-out architectures:
+        `latency.upper(0.95) <= 20.0` is kept by 95% of what is proposed.
+
+        Raises:
+            DeclarationError: `q` is not between 0 and 1.
+        """
+        if not 0 < q < 1:
+            raise DeclarationError(f"`q` ({q}) must be between 0 and 1, such as 0.95.")
+        return _combined().Upper(self, q)
+
     def __str__(self) -> str:
         return self.name
 
@@ -245,6 +285,12 @@ class CostModel(Comparable):
                 f"{cls.__name__} writes both `layer` and `measure`, and it would not be clear which "
                 "one counts: keep one."
             )
+
+
+def _combined() -> Any:
+    from symnas.costs import combined  # combinations are costs themselves
+
+    return combined
 
 
 def _no_input(name: str, remedy: str) -> str:

@@ -136,7 +136,8 @@ class _Session(TorchDispatchMode):
             if known is not None:
                 return self._block(module, path, (known, given), args, kwargs)
             if not module._modules and not _hooked(module):
-                return self._layer(module, path, (module_signature(module), given), args, kwargs)
+                kind = module_signature(module, strict=True)
+                return self._layer(module, path, (kind, given), args, kwargs)
         except Unhashable:
             pass
         return self._outer(module, path, None, args, kwargs)
@@ -196,13 +197,12 @@ class _Session(TorchDispatchMode):
             for name, times in call.counted.items():
                 self._times[(path, name)] = times
             inputs, outputs = tensors((args, kwargs)), tensors(output)
-            if signature is None:
-                signature = (_opaque_signature(module), _shapes(inputs))
-            signature = ("layer", signature, _shapes(outputs))
+            kind = module_signature(module) if signature is None else signature[0]
+            full = ("layer", kind, _shapes(inputs), _shapes(outputs))
             number = self.recorder.number(
-                signature,
+                full,
                 lambda: Piece(
-                    repr(signature),
+                    repr(full),
                     module,
                     inputs,
                     outputs,
@@ -332,33 +332,28 @@ def signature_of(value: Any) -> Any:
     raise Unhashable
 
 
-def module_signature(module: torch.nn.Module) -> Any:
-    """What a module without children does, given its inputs: its type, attributes and shapes.
+def module_signature(module: torch.nn.Module, strict: bool = False) -> Any:
+    """What a layer does, given its inputs: its type, attributes and shapes, and its children's.
+
+    Args:
+        module: the layer.
+        strict: whether attributes that are no plain values are refused, rather than left out.
 
     Raises:
-        Unhashable: it has attributes that are no plain values.
+        Unhashable: an attribute is refused.
     """
     parts: list[Any] = [_type_name(module)]
     for name, value in module.__dict__.items():
         if name not in _OWN:
-            parts.append((name, signature_of(value)))
+            try:
+                parts.append((name, signature_of(value)))
+            except Unhashable:
+                if strict:
+                    raise
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         parts.append((name, None if tensor is None else signature_of(tensor)))
-    return tuple(parts)
-
-
-def _opaque_signature(module: torch.nn.Module) -> Any:
-    """As `module_signature`, of a layer with children or attributes that are not plain."""
-    parts: list[Any] = []
-    for path, part in module.named_modules():
-        own: list[Any] = [path, _type_name(part)]
-        for name, value in part.__dict__.items():
-            if name not in _OWN:
-                with contextlib.suppress(Unhashable):
-                    own.append((name, signature_of(value)))
-        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-            own.append((name, None if tensor is None else signature_of(tensor)))
-        parts.append(tuple(own))
+    for name, child in module._modules.items():
+        parts.append((name, None if child is None else module_signature(child, strict)))
     return tuple(parts)
 
 

@@ -34,6 +34,8 @@ class Step:
         source, target: states, `(edges,)`.
         value: of the decision, -1 where it is inactive, `(edges,)`.
         costs: of each table, `(tables, edges)`.
+        peaks: of each set of terms, the largest of those that are complete then,
+            `(sets, edges)`.
         states: how many there are before it.
     """
 
@@ -42,6 +44,7 @@ class Step:
     target: Indices
     value: NDArray[np.int32]
     costs: Floats
+    peaks: Floats
     states: int
 
     def kept(self, mask: NDArray[np.bool_]) -> Step:
@@ -52,6 +55,7 @@ class Step:
             self.target[mask],
             self.value[mask],
             self.costs[:, mask],
+            self.peaks[:, mask],
             self.states,
         )
 
@@ -83,7 +87,7 @@ class Trellis:
         cls,
         structure: Structure,
         tables: Sequence[CostTable],
-        ceilings: Sequence[tuple[CostTable, float]] = (),
+        maxima: Sequence[Sequence[Term]] = (),
         also: Iterable[int] = (),
     ) -> Trellis:
         """The trellis of some tables.
@@ -91,15 +95,20 @@ class Trellis:
         Args:
             structure: of the space.
             tables: whose costs the edges carry.
-            ceilings: further tables, each with a limit: paths that exceed one are left out. Each
-                should be a single term: it is compared where it is complete.
+            maxima: further sets of terms, of which the largest counts rather than the sum.
             also: further columns to be included.
 
         Raises:
             TooCoupled: too many decisions matter at once.
         """
-        builder = _Builder(structure, tables, ceilings, also)
+        builder = _Builder(structure, tables, maxima, also)
         return cls(builder.steps(), np.array([table.bias for table in tables]))
+
+    def below(self, most: Sequence[float]) -> Trellis:
+        """The paths on which no maximum exceeds its limit in `most`."""
+        limits = np.asarray(most, np.float64)[:, None]
+        steps = tuple(step.kept((step.peaks <= limits).all(axis=0)) for step in self.steps)
+        return Trellis(steps, self.biases)
 
     def least(self, weights: Sequence[float]) -> list[Floats]:
         """The smallest weighted cost of completing a path, for the states before each step."""
@@ -132,7 +141,7 @@ class _Builder:
         self,
         structure: Structure,
         tables: Sequence[CostTable],
-        ceilings: Sequence[tuple[CostTable, float]],
+        maxima: Sequence[Sequence[Term]],
         also: Iterable[int],
     ) -> None:
         self.structure = structure
@@ -140,10 +149,9 @@ class _Builder:
             (k, term) for k, table in enumerate(tables) for term in table.terms
         ]
         self.n_tables = len(tables)
-        self.ceilings = [
-            (term, limit - table.bias) for table, limit in ceilings for term in table.terms
-        ]
-        scopes = [t.columns for _, t in self.terms] + [t.columns for t, _ in self.ceilings]
+        self.parts = [(k, term) for k, terms in enumerate(maxima) for term in terms]
+        self.n_maxima = len(maxima)
+        scopes = [term.columns for _, term in (*self.terms, *self.parts)]
         columns = {c for scope in scopes for c in scope} | set(also)
         self.rules = [rule for rule in structure.rules if set(rule.columns) & columns]
         for rule in self.rules:
@@ -229,10 +237,11 @@ class _Builder:
             for k, term in self.terms:
                 if max(term.columns, key=position.__getitem__) == column:
                     costs[k] += _lookup(term, known)
-            mask = np.ones(len(value), bool)
-            for term, limit in self.ceilings:
+            peaks = np.full((self.n_maxima, len(value)), -np.inf)
+            for k, term in self.parts:
                 if max(term.columns, key=position.__getitem__) == column:
-                    mask &= _lookup(term, known) <= limit
+                    np.maximum(peaks[k], _lookup(term, known), out=peaks[k])
+            mask = np.ones(len(value), bool)
             for rule in self.rules:
                 if column in rule.columns:
                     mask &= self._allowed(rule, known)
@@ -242,7 +251,7 @@ class _Builder:
                 new_states, target = np.empty((1, 0), np.int32), np.zeros(len(value), np.intp)
             else:
                 new_states, target = _distinct(after)
-            step = Step(column, source, target, value, costs, len(states))
+            step = Step(column, source, target, value, costs, peaks, len(states))
             steps.append(step if mask.all() else step.kept(mask))
             frontier, states = following, new_states
         return tuple(steps)
