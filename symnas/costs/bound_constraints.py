@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from symnas.costs.bound import BoundCost
+from symnas.costs.bound import BoundCost, Bounds
 from symnas.costs.constraints import Constraint, Constraints, Predicate
-from symnas.costs.reach import DEAR
-from symnas.errors import DeclarationError
+from symnas.costs.feasible import Ceiling, Feasible, Limit, Sampler
+from symnas.costs.independent import Independent
+from symnas.costs.scopes import TooCoupled
+from symnas.costs.structure import structure_of
+from symnas.errors import DeclarationError, Infeasible
 
 if TYPE_CHECKING:
+    from symnas.costs.independent import Probabilities
     from symnas.searchspace.space import Seed, Space
 
 Rows = NDArray[np.int32]
@@ -25,6 +31,10 @@ Rows = NDArray[np.int32]
 # Predicates are functions of an architecture's choices: dearer than counting parameters or MACs
 # would suggest, yet much cheaper than measuring time.
 PREDICATE_EXPENSE = 3
+# Random rows without a new feasible one before giving up, when checking them is cheap or dear.
+DRAWS, DEAR_DRAWS = 200_000, 5_000
+# Repairs: the probability that a decision changes, bins for a limit, and rows drawn to have one.
+CHANGE, REPAIR_BINS, REPAIRS = 1e-3, 500, 8
 
 
 @attrs.frozen
@@ -36,8 +46,13 @@ class LimitedCost:
 
     @property
     def expense(self) -> int:
-        """Of the cost model."""
-        return self.cost.model.expense
+        """Of the cost: what is predicted is cheap, however dear it would be to measure."""
+        return self.cost.model.expense if self.dear or self.cost.table is None else 1
+
+    @property
+    def dear(self) -> bool:
+        """Whether the cost has to be measured, and that is dear."""
+        return self.cost.dear
 
     def mask(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows keep the constraint: `(n,)`."""
@@ -59,6 +74,7 @@ class BoundPredicate:
     function: Predicate
     space: Space
     expense: int = PREDICATE_EXPENSE
+    dear: ClassVar[bool] = False
 
     def mask(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows the predicate allows: `(n,)`."""
@@ -85,11 +101,16 @@ class BoundPredicate:
 class BoundConstraints:
     """Constraints on the rows of a space.
 
+    What follows from tables is dealt with exactly (`symnas.costs.feasible`): such rows are never
+    even drawn. Other constraints (predicates, costs that have to be measured, the space's `valid`)
+    are checked on what the tables leave.
+
     Attributes:
         space: what they are bound to.
         costs: each bound cost once, cheapest first.
         metrics: the constraints on metrics, which no mask can know.
         dear: whether a cost among them is dear to measure.
+        note: why some limits on tables could not be used for drawing; "" otherwise.
     """
 
     def __init__(self, constraints: Constraints, space: Space) -> None:
@@ -105,7 +126,191 @@ class BoundConstraints:
         checks += [BoundPredicate(function, space) for function in constraints.predicates]
         self.checks = tuple(sorted(checks, key=lambda check: check.expense))
         self.costs = tuple(sorted(bound.values(), key=lambda cost: cost.model.expense))
-        self.dear = any(check.expense >= DEAR for check in checks)
+        self.dear = any(check.dear for check in checks)
+        self.note = ""
+
+    # What tables tell ---------------------------------------------------------------------------
+
+    @property
+    def exact(self) -> bool:
+        """Whether all constraints are limits on tables, so that what is drawn is feasible."""
+        return self.feasible is not None and not self._others and self.space.valid is None
+
+    @cached_property
+    def feasible(self) -> Feasible | None:
+        """The rows that keep the limits on tables; None if there are none, or too coupled ones."""
+        return self._feasible(())
+
+    @cached_property
+    def _feasible_by_number(self) -> Feasible | None:
+        """As `feasible`, over all decisions on which the number of rows depends."""
+        structure = structure_of(self.space)
+        parents = frozenset[int]().union(*structure.parents)
+        return self._feasible(
+            c
+            for c in range(len(structure))
+            if not structure.floats[c] and (structure.conditional[c] or c in parents)
+        )
+
+    def _feasible(self, also: Iterable[int]) -> Feasible | None:
+        sums: list[Limit] = []
+        maxima: list[Ceiling] = []
+        for bounds in self._bounds.values():
+            sums += bounds.sums
+            maxima += bounds.maxima
+        if not sums and not maxima:
+            return None
+        try:
+            return Feasible(structure_of(self.space), sums, maxima, also)
+        except TooCoupled as problem:
+            self.note = str(problem)
+            return None
+
+    @cached_property
+    def _bounds(self) -> dict[int, Bounds]:
+        found = {}
+        for index, check in enumerate(self.checks):
+            if isinstance(check, LimitedCost):
+                bounds = check.cost.bounds(check.constraint.limits)
+                if bounds is not None:
+                    found[index] = bounds
+        return found
+
+    @cached_property
+    def _others(self) -> tuple[LimitedCost | BoundPredicate, ...]:
+        """The checks that tables do not tell."""
+        return tuple(check for i, check in enumerate(self.checks) if i not in self._bounds)
+
+    @cached_property
+    def _samplers(self) -> dict[str, Sampler]:
+        return {}
+
+    def sampler(self, uniform: str = "decisions") -> Sampler | None:
+        """Draws rows that keep the limits on tables, uniformly; None if there are no such limits.
+
+        Args:
+            uniform: over "decisions" or "architectures"; see `Space.sample`.
+        """
+        if uniform not in self._samplers:
+            counting = uniform == "architectures"
+            feasible = self._feasible_by_number if counting else self.feasible
+            if feasible is None:
+                return None
+            independent = Independent(self.space, counting=counting)
+            self._samplers[uniform] = feasible.sampler(independent)
+        return self._samplers[uniform]
+
+    def draw(self, n: int, seed: Seed, uniform: str = "decisions") -> Rows:
+        """`n` random rows of which nearly all keep the limits on tables: `(n, columns)`."""
+        sampler = self.sampler(uniform)
+        if sampler is None or not sampler.possible:
+            return self.space.sample(n, seed, uniform)
+        return sampler.draw(n, np.random.default_rng(seed))
+
+    def sample_feasible(
+        self, n: int, seed: Seed = 0, probabilities: Probabilities | None = None
+    ) -> Rows:
+        """Random rows given that they keep all constraints, `valid` included: `(n, columns)`.
+
+        The distribution is exactly that of the probabilities given feasibility, at any tightness
+        of limits on tables; what other constraints exclude is drawn again. Fewer rows come back
+        where 200,000 in a row (5,000, if a cost has to be measured) met none of those.
+
+        Args:
+            n: how many.
+            seed: of the draws.
+            probabilities: decision id to `(candidates,)`; decisions left out are uniform.
+
+        Raises:
+            Infeasible: no row keeps the limits on tables.
+            ValueError: an id or a shape does not fit the space.
+        """
+        rng = np.random.default_rng(seed)
+        most = DEAR_DRAWS if self.dear else DRAWS
+        independent = Independent(self.space, probabilities)
+        if self.feasible is None:
+            return _accepted(n, lambda size: independent.sample(size, rng), self._keep, most)
+        sampler = self.feasible.sampler(independent) if probabilities else self.sampler()
+        assert sampler is not None
+        if not sampler.possible:
+            self.check_possible(seed=seed)
+            raise Infeasible("No architecture of positive probability keeps all limits.")
+        return sampler.sample(n, rng, self._keep, most)
+
+    def near(self, row: Rows, pinned: Mapping[int, int], seed: Seed) -> Rows | None:
+        """A row that keeps the limits on tables, has some values, and is otherwise close to `row`.
+
+        Each decision keeps its value with 999 times the probability of a change, so as few others
+        change as have to, and which is left to chance.
+
+        Args:
+            row: `(columns,)`.
+            pinned: the value of some decisions, by column.
+            seed: of the draw.
+
+        Returns:
+            The row, or None where no feasible row has the pinned values.
+        """
+        feasible = self.feasible
+        if feasible is None:
+            return None
+        given: dict[int, NDArray[np.float64]] = {}
+        structure = structure_of(self.space)
+        for column in range(len(row)):
+            value, size = pinned.get(column, int(row[column])), structure.sizes[column]
+            if value < 0 or structure.floats[column] or structure.is_pick(column):
+                continue
+            share = 0.0 if column in pinned else CHANGE
+            given[column] = np.full(size, share / max(1, size - 1))
+            given[column][value] = 1.0 - share
+        return self._drawn(given, row, pinned, seed)
+
+    def between(self, a: Rows, b: Rows, seed: Seed) -> Rows | None:
+        """A row that keeps the limits on tables, with each decision from one of two parents.
+
+        Decisions that a parent does not have are taken from the other; see also `near`.
+        """
+        given: dict[int, NDArray[np.float64]] = {}
+        structure = structure_of(self.space)
+        for column in range(len(a)):
+            values = {int(v) for v in (a[column], b[column]) if v >= 0}
+            if not values or structure.floats[column] or structure.is_pick(column):
+                continue
+            given[column] = np.full(structure.sizes[column], 0.0)
+            given[column][list(values)] = 1.0 / len(values)
+        return self._drawn(given, a, {}, seed)
+
+    def _drawn(
+        self,
+        given: dict[int, NDArray[np.float64]],
+        row: Rows,
+        pinned: Mapping[int, int],
+        seed: Seed,
+    ) -> Rows | None:
+        assert self.feasible is not None
+        independent = Independent(self.space, arrays=given)
+        sampler = self.feasible.sampler(independent, REPAIR_BINS)
+        if not sampler.possible:
+            return None
+        structure = structure_of(self.space)
+        for drawn in sampler.draw(REPAIRS, np.random.default_rng(seed)):
+            # Floats, and picks that no cost depends on, stay as they are where they can.
+            for column in range(len(row)):
+                loose = structure.floats[column] or structure.is_pick(column)
+                if loose and row[column] >= 0 and drawn[column] >= 0:
+                    drawn[column] = pinned.get(column, int(row[column]))
+            if self.space.is_row(drawn) and self.mask(drawn[None])[0]:
+                kept: Rows = drawn
+                return kept
+        return None
+
+    def _keep(self, rows: Rows) -> NDArray[np.bool_]:
+        mask = self.mask(rows)
+        if self.space.valid is not None and mask.any():
+            mask[mask] = self.space.is_valid(rows[mask])
+        return mask
+
+    # Checking -----------------------------------------------------------------------------------
 
     def mask(self, rows: Any) -> NDArray[np.bool_]:
         """Which rows keep all constraints that are known before evaluation: `(n,)`.
@@ -140,16 +345,47 @@ class BoundConstraints:
                 described.append(f"{check} [{_identity(check.function)}]")
         return [*described, *(f"metric {constraint}" for constraint in self.metrics)]
 
-    def feasible_fraction(self, n: int = 256, seed: Seed = 0) -> tuple[float, float]:
-        """Bounds on the share of random rows that are allowed, `valid` included.
+    def feasible_fraction(
+        self,
+        probabilities: Probabilities | None = None,
+        n: int = 256,
+        seed: Seed = 0,
+        bins: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bounds on the probability that a random row is allowed: two scalars, float64.
 
-        The 95% interval of Wilson 1927 ("Probable inference", JASA 22), from `n` random rows.
+        For limits on tables the bounds are certain, equal where the costs are whole multiples of a
+        bin, and the lower one carries the gradient. What other constraints leave of that is
+        estimated, as the 95% interval of Wilson 1927 ("Probable inference", JASA 22) from `n` rows
+        that keep the limits on tables.
+
+        Args:
+            probabilities: decision id to `(candidates,)`; decisions left out are uniform.
+            n: random rows to be checked where not all is known from tables.
+            seed: of those rows.
+            bins: for each limit; by default 10,000, or with several limits that many in all.
+
+        Raises:
+            ValueError: an id or a shape does not fit the space.
         """
         if n < 1:
             raise ValueError(f"`n` ({n}) must be at least 1.")
-        rows = self.space.sample(n, seed)
-        valid = self.space.is_valid(rows)
-        return wilson(int(self.mask(rows[valid]).sum()), n)
+        independent = Independent(self.space, probabilities)
+        one = torch.ones((), dtype=torch.float64)
+        lower, upper = one, one.clone()
+        if self.feasible is not None:
+            lower, upper = self.feasible.fraction(independent, bins)
+            if self.exact or float(upper) == 0.0:
+                return lower, upper
+            rng = np.random.default_rng(seed)
+            rows = self.feasible.sampler(independent).draw(n, rng)
+        else:
+            rows = independent.sample(n, np.random.default_rng(seed))
+        if not self.checks and self.space.valid is None:
+            return lower, upper
+        kept = self._keep(rows)
+        low, high = wilson(int(kept.sum()), n)
+        return lower * low, upper * high
 
     def check_possible(self, space: Space | None = None, seed: Seed = 0) -> None:
         """Looks for one allowed architecture, and refuses constraints that none seems to meet.
@@ -169,6 +405,21 @@ class BoundConstraints:
         if space is not None and space is not self.space:
             raise ValueError(f"The constraints are bound to {self.space!r}, not to {space!r}.")
         check_possible(self, seed)
+
+
+def _accepted(
+    n: int, draw: Callable[[int], Rows], keep: Callable[[Rows], NDArray[np.bool_]], most: int
+) -> Rows:
+    """Up to `n` drawn rows that pass; fewer if `most` in a row did not."""
+    found = [draw(0)]
+    count = fruitless = 0
+    while count < n and fruitless < most:
+        rows = draw(min(16_384, max(64, n - count)))
+        kept = rows[keep(rows)]
+        fruitless = 0 if len(kept) else fruitless + len(rows)
+        found.append(kept)
+        count += len(kept)
+    return np.concatenate(found)[:n]
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:

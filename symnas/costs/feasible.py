@@ -10,7 +10,7 @@ multiples of a bin, both are the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import numpy as np
@@ -70,6 +70,7 @@ class Feasible:
         structure: of the space.
         limits: on sums.
         ceilings: on maxima.
+        also: further columns that the trellis should have.
 
     Attributes:
         empty: whether no row keeps all limits, as far as each limit alone tells.
@@ -80,7 +81,11 @@ class Feasible:
     """
 
     def __init__(
-        self, structure: Structure, limits: Sequence[Limit], ceilings: Sequence[Ceiling] = ()
+        self,
+        structure: Structure,
+        limits: Sequence[Limit],
+        ceilings: Sequence[Ceiling] = (),
+        also: Iterable[int] = (),
     ) -> None:
         self.structure = structure
         relevant = set().union(*(limit.columns for limit in (*limits, *ceilings)))
@@ -91,6 +96,7 @@ class Feasible:
             structure,
             [limit.table for limit in limits],
             [ceiling.terms for ceiling in ceilings],
+            also,
         ).below([ceiling.most for ceiling in ceilings])
         self._rules = [r for r in structure.rules if set(r.columns) <= set(trellis.columns)]
         units = np.eye(len(limits))
@@ -277,7 +283,7 @@ class _Pass:
         probabilities = np.append(independent.of(step.column), 1.0)  # the last one: inactive
         weights: Floats = probabilities[step.value]
         for rule in feasible._rules:
-            if step.column == rule.columns[0]:
+            if step.column == rule.columns[0] and not independent.counting:
                 # What the rule excludes is not drawn: the allowed picks share its probability.
                 n, k = feasible.structure.sizes[step.column], len(rule.columns)
                 count = math.comb(n, k) if rule.sorted else math.perm(n, k)

@@ -37,7 +37,14 @@ class Independent:
             negative, or do not add up to 1.
     """
 
-    def __init__(self, space: Space, probabilities: Probabilities | None = None) -> None:
+    def __init__(
+        self,
+        space: Space,
+        probabilities: Probabilities | None = None,
+        *,
+        arrays: dict[int, Floats] | None = None,
+        counting: bool = False,
+    ) -> None:
         self.space = space
         self.structure = structure_of(space)
         self.given: dict[int, torch.Tensor] = {}
@@ -51,7 +58,9 @@ class Independent:
                     f"Its decisions: {_some(space.columns)}."
                 )
             self.given[column] = self._checked(id_, column, values)
-        self._arrays: dict[int, Floats] = {}
+        self.counting = counting
+        self._arrays: dict[int, Floats] = dict(arrays or {})
+        self._own = frozenset(self._arrays)
 
     def _checked(self, id_: str, column: int, values: Any) -> torch.Tensor:
         tensor = torch.as_tensor(values)
@@ -84,7 +93,7 @@ class Independent:
                 values = self.given[column].detach().numpy().clip(0.0)
                 found = values / values.sum()
             else:
-                found = np.full(size, 1.0 / size)
+                found = np.full(size, 1.0 if self.counting else 1.0 / size)
             self._arrays[column] = found
         return found
 
@@ -134,7 +143,7 @@ class Independent:
                     rows[:, c] = -1
                 picks = draw_picks(rule, structure.sizes[column], len(active), rng)
                 rows[np.ix_(active, np.array(rule.columns))] = picks
-            elif column in self.given:
+            elif column in self.given or column in self._own:
                 cumulative = self.of(column).cumsum()
                 drawn = np.searchsorted(
                     cumulative / cumulative[-1], rng.random(len(active)), "right"

@@ -28,10 +28,14 @@ def check_possible(constraints: BoundConstraints, seed: Seed = 0) -> None:
     """Raises Infeasible unless an architecture is found that meets `constraints`."""
     if not constraints.checks:
         return
+    if constraints.feasible is not None:
+        _check_tables(constraints)
+        if constraints.exact:
+            return
     reach = Reach(constraints.space, seed)
     draws, budget = _DEAR if constraints.dear else _CHEAP
     everything = reach.all_rows(draws)
-    rows = reach.random_rows(draws) if everything is None else everything
+    rows = _random_rows(constraints, reach, draws, seed) if everything is None else everything
     if not len(rows):
         raise Infeasible(
             "The space's `valid` excludes all rows that were drawn. Write the space so that most "
@@ -47,6 +51,35 @@ def check_possible(constraints: BoundConstraints, seed: Seed = 0) -> None:
     if not whole and _meet_all(constraints, reach, rows, budget):
         return
     raise Infeasible(_together(constraints, rows, whole))
+
+
+def _check_tables(constraints: BoundConstraints) -> None:
+    """Raises Infeasible where the tables tell that no row keeps their limits."""
+    for check in constraints.checks:
+        if not isinstance(check, LimitedCost) or check.cost.table is None:
+            continue
+        found = check.cost.range()
+        upper = check.constraint.upper is not None
+        row, value = (found.row_low, found.low) if upper else (found.row_high, found.high)
+        if found.exact and not check.mask(row[None])[0]:
+            raise Infeasible(f"{check}: {_extreme(check, 1.0 if upper else -1.0, value, True)}.")
+    _, share = constraints.feasible_fraction(n=1)
+    sampler = constraints.sampler()
+    if float(share) == 0.0 or sampler is None or not sampler.possible:
+        together = " and ".join(str(check) for check in constraints.checks)
+        raise Infeasible(
+            f"No architecture of this space meets {together} together. Loosen a constraint, or "
+            "widen the space."
+        )
+
+
+def _random_rows(constraints: BoundConstraints, reach: Reach, n: int, seed: Seed) -> Rows:
+    """Valid rows, drawn so that they keep the limits on tables."""
+    if constraints.feasible is None:
+        return reach.random_rows(n)
+    rows = constraints.draw(4 * n, seed)
+    rows = np.unique(rows[constraints.space.is_valid(rows)], axis=0)[:n]
+    return rows if len(rows) else reach.random_rows(n)
 
 
 def _check_alone(check: LimitedCost, reach: Reach, rows: Rows, budget: int, whole: bool) -> None:

@@ -142,14 +142,14 @@ class Scopes:
         self._cover()
 
     def random_rows(self, n: int) -> list[list[int]]:
-        """Up to `n` random valid rows."""
-        found: list[list[int]] = []
+        """Up to `n` distinct random valid rows."""
+        found: dict[tuple[int, ...], None] = {}
         for _ in range(TRIES):
             rows = self.space.sample(n, self._rng.getrandbits(62))
-            found += rows[self.space.is_valid(rows)].tolist()
+            found.update(dict.fromkeys(map(tuple, rows[self.space.is_valid(rows)].tolist())))
             if len(found) >= n:
                 break
-        return found[:n]
+        return [list(row) for row in list(found)[:n]]
 
     def groups(self) -> dict[Columns, list[int]]:
         """The places by their scope."""

@@ -64,6 +64,10 @@ class Structure:
         """The shape of a table over columns."""
         return tuple(self.axes[c] for c in columns)
 
+    def is_pick(self, column: int) -> bool:
+        """Whether a column is one of several picks that constrain one another."""
+        return any(column in rule.columns for rule in self.rules)
+
     def entries(self, columns: Iterable[int]) -> int:
         """How many entries a table over columns has."""
         total = 1

@@ -16,8 +16,9 @@ from symnas.costs.pieces import Piece
 from symnas.costs.pool import Pool
 from symnas.costs.quiet import quiet
 from symnas.costs.record import Recorder, Run
-from symnas.costs.scopes import NOTHING, Scopes
+from symnas.costs.scopes import NOTHING, Scopes, TooCoupled
 from symnas.costs.table import CostTable, Term
+from symnas.errors import SymnasError
 
 if TYPE_CHECKING:
     from symnas.costs.model import CostModel
@@ -133,7 +134,7 @@ class SpacePieces:
             self.scopes.refine()
 
 
-_FOUND: WeakKeyDictionary[Space, SpacePieces | Exception] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[Space, SpacePieces | TooCoupled] = WeakKeyDictionary()
 
 
 def pieces_of_space(space: Space) -> SpacePieces:
@@ -146,11 +147,13 @@ def pieces_of_space(space: Space) -> SpacePieces:
     if found is None:
         try:
             found = SpacePieces(space)
-        except Exception as error:  # a network that cannot be built, or is too coupled
-            found = error
+        except TooCoupled as problem:
+            found = problem
+        except Exception as error:  # an author's code: told where the architecture is asked for
+            found = TooCoupled(f"an architecture could not be run: {type(error).__name__}: {error}")
         _FOUND[space] = found
     if isinstance(found, Exception):
-        raise found
+        raise TooCoupled(str(found))
     return found
 
 
@@ -159,7 +162,17 @@ def tabulated(model: CostModel, space: Space) -> TableCost:
 
     Raises:
         TooCoupled: there is no table of reasonable size.
+        CostFailed: the model could not tell the cost of a piece.
     """
     found = pieces_of_space(space)
-    table, accuracy = found.tables(model.price, model.counts == "storage")
+    try:
+        table, accuracy = found.tables(model.price, model.counts == "storage")
+    except SymnasError:
+        raise
+    except Exception as error:
+        from symnas.costs.model import CostFailed
+
+        raise CostFailed(
+            f"{model.name}: what a layer costs could not be told: {type(error).__name__}: {error}."
+        ) from error
     return TableCost(model, space, table, accuracy)
