@@ -29,6 +29,10 @@ TRIES = 256
 # After so many tries from one parent, one more decision is changed at once.
 TRIES_A_STEP = 32
 
+# `child(index, step, rng)` is a row; `repair(index, row, rng)` a feasible one close to it, or None.
+Child = Callable[[int, int, random.Random], list[int]]
+Repair = Callable[[int, list[int], random.Random], "list[int] | None"]
+
 
 class Problem:
     """A search problem.
@@ -36,8 +40,7 @@ class Problem:
     Args:
         space: what is searched.
         objectives: what is improved; see `sn.Objective`.
-        constraints: what `sn.Constraints.of(...).bind(space)` gives, or None. Only `mask(rows)`
-            is asked.
+        constraints: what `sn.Constraints.of(...).bind(space)` gives, or None.
         seed: all randomness comes from it.
 
     >>> import symnas as sn
@@ -81,7 +84,8 @@ class Problem:
     def sample(self, n: int, key: Seed, uniform: str = "decisions") -> Rows:
         """Up to `n` random rows, feasible, not proposed before, and distinct.
 
-        A small space is enumerated in the end, so that nothing of it is missed; of a large one,
+        Limits on tables are kept while drawing, so tight ones cost no more than loose ones; other
+        constraints are met by drawing again. A small space is enumerated in the end, so that nothing of it is missed; of a large one,
         fewer rows mean that 200,000 random ones (5,000, if a cost has to be measured) had no more.
         """
         found: list[list[int]] = []
@@ -90,7 +94,7 @@ class Problem:
         drawn = fruitless = attempt = 0
         size = n
         while len(found) < n and fruitless < (DEAR_DRAWS if self._dear else DRAWS):
-            rows = self.space.sample(size, (*self._seeds(key), attempt), uniform)
+            rows = self._drawn(size, (*self._seeds(key), attempt), uniform)
             before = len(found)
             self._take(rows.tolist(), n, found, taken, count=True)
             drawn, attempt = drawn + size, attempt + 1
@@ -106,8 +110,10 @@ class Problem:
     def mutate(self, rows: Any, key: Seed) -> Rows:
         """For each row a mutation of it, feasible and not proposed before.
 
-        Rows without one within reach give none. More decisions are changed at once where all
-        single changes have been proposed.
+        A decision is changed at random. Where that breaks a limit on tables, as few others as have
+        to are changed besides, by chance: so a decision whose every change is dear is changed as
+        often as others. Rows without a mutation within reach give none. More decisions are changed
+        at once where all single changes have been proposed.
         """
         moves = self.space._moves
 
@@ -117,13 +123,20 @@ class Problem:
                 row = moves.mutate(row, rng)
             return row
 
+        def repair(index: int, row: list[int], rng: random.Random) -> list[int] | None:
+            pinned = self._changed(parents[index], row)
+            near = np.array(row, np.int32)
+            found = self.constraints.near(near, pinned, rng.getrandbits(62))
+            return None if found is None else list(found.tolist())
+
         parents = rows.tolist() if isinstance(rows, np.ndarray) else [list(r) for r in rows]
-        return self._children(len(parents), child, key)
+        return self._children(len(parents), child, repair, key)
 
     def crossover(self, a: Any, b: Any, key: Seed) -> Rows:
         """For each pair a child of both, feasible and not proposed before.
 
-        Where the children of a pair have all been proposed, they are mutated besides.
+        Where the children of a pair have all been proposed, they are mutated besides. Where one
+        breaks a limit on tables, another is drawn among those that do not.
         """
         moves = self.space._moves
 
@@ -133,8 +146,13 @@ class Problem:
                 row = moves.mutate(row, rng)
             return row
 
+        def repair(index: int, row: list[int], rng: random.Random) -> list[int] | None:
+            pair = np.array([left[index], right[index]], np.int32)
+            found = self.constraints.between(*pair, rng.getrandbits(62))
+            return None if found is None else list(found.tolist())
+
         left, right = np.asarray(a).tolist(), np.asarray(b).tolist()
-        return self._children(len(left), child, key)
+        return self._children(len(left), child, repair, key)
 
     def fresh(self, rows: Any) -> NDArray[np.bool_]:
         """Which rows are feasible, not proposed before, and the first of their kind: `(n,)`."""
@@ -161,28 +179,66 @@ class Problem:
     def _seeds(self, key: Seed) -> tuple[int, ...]:
         return (self.seed, *([key] if isinstance(key, int | np.integer) else key))
 
-    def _children(
-        self, n: int, child: Callable[[int, int, random.Random], list[int]], key: Seed
-    ) -> Rows:
+    def _drawn(self, n: int, seed: tuple[int, ...], uniform: str) -> Rows:
+        if self.constraints is None:
+            return self.space.sample(n, seed, uniform)
+        drawn: Rows = self.constraints.draw(n, seed, uniform)
+        return drawn
+
+    def _children(self, n: int, child: Child, repair: Repair, key: Seed) -> Rows:
         rng = random.Random(seed_of(self._seeds(key)))
+        repairable = self.constraints is not None and self.constraints.feasible is not None
         found: list[list[int]] = []
         taken: set[bytes] = set()
         for index in range(n):
             for attempt in range(TRIES):
                 row = child(index, 1 + attempt // TRIES_A_STEP, rng)
+                if repairable and not self.constraints.mask([row])[0]:
+                    repaired = repair(index, row, rng)
+                    if repaired is None:
+                        continue
+                    row = repaired
                 if self._is_fresh(row, taken):
                     found.append(row)
                     break
         return self._array(found)
 
+    def _changed(self, parent: list[int], child: list[int]) -> dict[int, int]:
+        """What a mutation changed, without what merely follows from it."""
+        for column in self.space._compiled.order:
+            if parent[column] != child[column]:
+                # Picks of a `manyof` are swapped: they change together.
+                return {
+                    c: child[c]
+                    for c in self._together(column)
+                    if child[c] >= 0 and (c == column or child[c] != parent[c])
+                }
+        return {}
+
+    def _together(self, column: int) -> tuple[int, ...]:
+        for rule in self.space._compiled.rules:
+            if column in rule.columns:
+                return rule.columns
+        return (column,)
+
     def _take(
         self, rows: list[list[int]], n: int, found: list[list[int]], taken: set[bytes], count: bool
     ) -> None:
+        if not self._dear:
+            self._prefetch(rows)
         for row in rows:
             if len(found) == n:
                 return
             if self._is_fresh(row, taken, count):
                 found.append(row)
+
+    def _prefetch(self, rows: list[list[int]]) -> None:
+        """Tells infeasible rows all at once, which is much faster than one by one."""
+        if self.constraints is None or len(rows) < 2:
+            return
+        for row, kept in zip(rows, self.constraints.mask(rows).tolist(), strict=True):
+            if not kept:
+                self._infeasible.add(self.space.row_key(row))
 
     def _is_fresh(self, row: list[int], taken: set[bytes], count: bool = False) -> bool:
         key = self.space.key_of(row)
