@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.costs.independent import Independent
 from symnas.searchspace.space import Seed, Space, seed_of
 
 if TYPE_CHECKING:
+    from symnas.costs.bound_constraints import BoundConstraints
     from symnas.searching.objectives import Objective
 
 Rows = NDArray[np.int32]
@@ -55,7 +58,7 @@ class Problem:
         self,
         space: Space,
         objectives: Sequence[Objective] = (),
-        constraints: Any = None,
+        constraints: BoundConstraints | None = None,
         seed: int = 0,
     ) -> None:
         self.space = space
@@ -70,14 +73,22 @@ class Problem:
         self._all_feasible = constraints is None and space.valid is None
         self._left: Rows | None = None
         # Where a cost has to be measured, candidates are drawn few at a time.
-        self._dear = bool(getattr(constraints, "dear", False))
+        self._dear = constraints is not None and constraints.dear
 
     @property
     def feasible_share(self) -> float | None:
         """The share of random rows that met the constraints, or None if there are none."""
         if self._all_feasible or self._checked == 0:
             return None
-        return self._passed / self._checked
+        return self._table_share * self._passed / self._checked
+
+    @cached_property
+    def _table_share(self) -> float:
+        """The share of random rows that keep the limits on tables: no others are drawn."""
+        if self.constraints is None or self.constraints.feasible is None:
+            return 1.0
+        lower, upper = self.constraints.feasible.fraction(Independent(self.space), bins=1000)
+        return float(lower + upper) / 2
 
     # Dealing rows -----------------------------------------------------------------------------
 
@@ -126,6 +137,7 @@ class Problem:
         def repair(index: int, row: list[int], rng: random.Random) -> list[int] | None:
             pinned = self._changed(parents[index], row)
             near = np.array(row, np.int32)
+            assert self.constraints is not None
             found = self.constraints.near(near, pinned, rng.getrandbits(62))
             return None if found is None else list(found.tolist())
 
@@ -148,6 +160,7 @@ class Problem:
 
         def repair(index: int, row: list[int], rng: random.Random) -> list[int] | None:
             pair = np.array([left[index], right[index]], np.int32)
+            assert self.constraints is not None
             found = self.constraints.between(*pair, rng.getrandbits(62))
             return None if found is None else list(found.tolist())
 
@@ -182,18 +195,18 @@ class Problem:
     def _drawn(self, n: int, seed: tuple[int, ...], uniform: str) -> Rows:
         if self.constraints is None:
             return self.space.sample(n, seed, uniform)
-        drawn: Rows = self.constraints.draw(n, seed, uniform)
-        return drawn
+        return self.constraints.draw(n, seed, uniform)
 
     def _children(self, n: int, child: Child, repair: Repair, key: Seed) -> Rows:
         rng = random.Random(seed_of(self._seeds(key)))
-        repairable = self.constraints is not None and self.constraints.feasible is not None
+        constraints = self.constraints
+        repairable = constraints is not None and constraints.feasible is not None
         found: list[list[int]] = []
         taken: set[bytes] = set()
         for index in range(n):
             for attempt in range(TRIES):
                 row = child(index, 1 + attempt // TRIES_A_STEP, rng)
-                if repairable and not self.constraints.mask([row])[0]:
+                if constraints is not None and repairable and not constraints.mask(self._array([row]))[0]:
                     repaired = repair(index, row, rng)
                     if repaired is None:
                         continue
@@ -236,7 +249,7 @@ class Problem:
         """Tells infeasible rows all at once, which is much faster than one by one."""
         if self.constraints is None or len(rows) < 2:
             return
-        for row, kept in zip(rows, self.constraints.mask(rows).tolist(), strict=True):
+        for row, kept in zip(rows, self.constraints.mask(self._array(rows)).tolist(), strict=True):
             if not kept:
                 self._infeasible.add(self.space.row_key(row))
 

@@ -15,13 +15,16 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.costs.constraints import Constraints
 from symnas.searching.algorithm import Algorithm
 from symnas.searching.objectives import Objective
 from symnas.searching.problem import Problem
 from symnas.searchspace.space import Space
 from symnas.testing.driving import (
     Allowed,
+    ExampleCost,
     drive,
+    feasible_rows,
     global_state,
     go_on,
     other_global_state,
@@ -143,11 +146,12 @@ def _distinct(case: _Case) -> None:
 
 def _constraints(case: _Case) -> None:
     for name, space in case.spaces.items():
-        for share in (2, 9):
-            allowed = Allowed(space, share)
+        costs = ExampleCost().bind(space)(space.sample(1000, 0))
+        limit = Constraints.of(ExampleCost() <= float(np.quantile(costs, 0.1)))
+        for allowed in (Allowed(space, 2), Allowed(space, 9), limit.bind(space)):
             rows = case.run(space, constraints=allowed)
             assert allowed.mask(rows).all(), f"{name}: an infeasible architecture is proposed"
-            possible = 0 if space.has_floats else allowed.count()
+            possible = 0 if space.has_floats else feasible_rows(allowed)
             assert not case.exhaustive or len(rows) >= min(case.trials, possible), (
                 f"{name}: {len(rows)} of {possible} feasible architectures were proposed"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,6 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from symnas.costs.bound import BoundCost
+from symnas.costs.bound_constraints import BoundConstraints
+from symnas.costs.bound_table import TableCost
+from symnas.costs.constraints import Constraints
+from symnas.costs.model import CostModel
+from symnas.costs.structure import structure_of
+from symnas.costs.table import CostTable, Term
 from symnas.searching.algorithm import Run
 from symnas.searching.problem import Problem
 from symnas.searchspace.space import Space
@@ -95,20 +103,40 @@ def go_on(problem: Problem, run: Run, told: Rows, trials: int) -> Rows:
     return np.concatenate(rows)
 
 
-@attrs.frozen
-class Allowed:
-    """Constraints that allow every so-many-th row, as `sn.Constraints` bound to the space would."""
+class Allowed(BoundConstraints):
+    """Constraints that allow every so-many-th row: nothing is known of them but their mask."""
 
-    space: Space
-    share: int
+    def __init__(self, space: Space, share: int) -> None:
+        super().__init__(Constraints(), space)
+        self.share = share
 
     def mask(self, rows: Rows) -> NDArray[np.bool_]:
         weights = np.arange(3, 3 + rows.shape[1])
         allowed: NDArray[np.bool_] = ((rows + 1) @ weights) % self.share == 0
         return allowed
 
-    def count(self) -> int:
-        return sum(int(self.mask(batch).sum()) for batch in self.space.enumerate())
+
+@attrs.frozen(order=False)
+class ExampleCost(CostModel):
+    """A table of random numbers: each decision costs something, and neighbours cost together."""
+
+    unit = "points"
+
+    def measure(self, architecture: Any) -> float:
+        return float(self.bind(architecture.space)([architecture.row])[0])
+
+    def bind(self, space: Space) -> BoundCost:
+        structure = structure_of(space)
+        rng = np.random.default_rng(len(structure))
+        columns = [c for c in range(len(structure)) if not structure.floats[c]]
+        scopes = [(c,) for c in columns] + list(itertools.pairwise(columns))
+        terms = [Term(scope, rng.random(structure.shape(scope))) for scope in scopes]
+        return TableCost(self, space, CostTable(0.0, terms))
+
+
+def feasible_rows(constraints: BoundConstraints) -> int:
+    """How many rows of the space are allowed."""
+    return sum(int(constraints.mask(rows).sum()) for rows in constraints.space.enumerate())
 
 
 def sometimes(value: float, every: int) -> Callable[[Rows], Scores]:
