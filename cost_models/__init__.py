@@ -1,7 +1,21 @@
 """Cost models, one a file, imported as `symnas.cost_models`."""
 
+from symnas.cost_models.energy import Cycles, Energy
+from symnas.cost_models.energy_table import EnergyTable
 from symnas.cost_models.latency import Latency
 from symnas.cost_models.macs import Macs
+from symnas.cost_models.measured_energy import MeasuredEnergy
 from symnas.cost_models.parameters import Parameters
+from symnas.cost_models.roofline import Level, Roofline
 
-__all__ = ["Latency", "Macs", "Parameters"]
+__all__ = [
+    "Cycles",
+    "Energy",
+    "EnergyTable",
+    "Latency",
+    "Level",
+    "Macs",
+    "MeasuredEnergy",
+    "Parameters",
+    "Roofline",
+]

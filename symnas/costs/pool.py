@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyglove as pg
 import torch
+from torch.nn.parameter import UninitializedTensorMixin
 
 from symnas.costs.record import Unhashable, signature_of
 from symnas.language.spec import Spec, _build, building
@@ -70,8 +70,13 @@ class Pool:
         if used < len(kept):
             return kept[used]
         made = make()
-        if isinstance(made, torch.nn.Module) and not isinstance(made, pg.Symbolic):
+        if isinstance(made, torch.nn.Module) and not _is_lazy(made):
             made = made.to("meta").eval()
             kept.append(made)
             self._known[id(made)] = signature
         return made
+
+
+def _is_lazy(module: torch.nn.Module) -> bool:
+    """Whether a module becomes another one when it is first called."""
+    return any(isinstance(p, UninitializedTensorMixin) for p in module.parameters())

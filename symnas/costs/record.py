@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
+from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -30,6 +31,8 @@ Run = list[tuple[Place, int]]
 
 _CALL = torch.nn.Module.__call__
 _PLAIN = (bool, int, float, str, torch.dtype, torch.Size, type(None))
+# A view, though it does not say so.
+_FREE = {torch.ops.aten._unsafe_view.default}
 # What every module has, and what says nothing about its cost.
 _OWN = {*torch.nn.Module().__dict__, "_is_full_backward_hook", "forward"}
 
@@ -232,7 +235,7 @@ class _Session(TorchDispatchMode):
         except Unhashable:
             signature = None
         output = self._result(func, signature, args, kwargs)
-        if not func.is_view and not _makes(func):
+        if not func.is_view and func not in _FREE and not _makes(func):
             self._operation(func, signature, args, kwargs, output)
         return output
 
@@ -317,6 +320,8 @@ def signature_of(value: Any) -> Any:
     Raises:
         Unhashable: a value is neither plain, nor a tensor, nor a collection of those.
     """
+    if isinstance(value, UninitializedTensorMixin):
+        raise Unhashable  # a lazy layer: it becomes another one when it is called
     if isinstance(value, torch.Tensor):
         if value.layout is not torch.strided:
             return (tuple(value.shape), value.dtype, str(value.layout))

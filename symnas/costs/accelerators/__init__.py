@@ -1,0 +1,1 @@
+"""Networks on accelerators that exist as a description: layers as loops, hardware, and mappings."""
