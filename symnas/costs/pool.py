@@ -42,9 +42,8 @@ class Pool:
         with building(), torch.device("meta"):
             made = self._space._compiled.root.value(row, self)
         network = checked(made)
-        if id(network) in self._known:
-            return network, self._known
-        return network.to("meta").eval(), self._known
+        self._settle(network)
+        return network, self._known
 
     # The mode in which a program's nodes are evaluated: see `symnas.searchspace.nodes`.
 
@@ -62,6 +61,18 @@ class Pool:
 
     def make(self, cls: type, fields: dict[str, Any]) -> Any:
         return nodes.BUILD.make(cls, fields)
+
+    def _settle(self, module: torch.nn.Module) -> None:
+        """As `.to("meta").eval()`, without going through what is kept and has been so before."""
+        if id(module) in self._known:
+            return
+        own = (*module._parameters.values(), *module._buffers.values())
+        if any(tensor is not None and not tensor.is_meta for tensor in own):
+            module.to("meta")
+        module.training = False
+        for child in module._modules.values():
+            if child is not None:
+                self._settle(child)
 
     def _take(self, signature: Any, make: Any) -> Any:
         kept = self._kept.setdefault(signature, [])

@@ -8,6 +8,7 @@ calls only look up what came out. That makes a run of a known network some thirt
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,8 @@ class Recorder:
             known: signatures of modules by `id`, where the caller knows that modules are equal.
         """
         session = _Session(self, network, known or {})
-        with session.patched(), torch.device("meta"), torch.no_grad():
-            network(torch.empty(1, *shape))
+        with session.patched(), torch.no_grad():
+            network(torch.empty(1, *shape, device="meta"))
         return session.run
 
     def storage(self, network: torch.nn.Module) -> Run:
@@ -155,12 +156,12 @@ class _Session(TorchDispatchMode):
             output = self._outer(module, path, None, args, kwargs)
             within = [((self._inner(place, path)), number) for place, number in self.run[start:]]
             with contextlib.suppress(Unhashable):
-                self.recorder._blocks[signature] = (within, _recipe(output))
+                self.recorder._blocks[signature] = (within, _Recipe(output))
             return output
         within, recipe = found
         for (inner, what, _), number in within:
             self._note(f"{path}.{inner}" if inner and path else path or inner, what, number)
-        return _made(recipe)
+        return recipe.make()
 
     def _inner(self, place: Place, path: str) -> Place:
         inner = place[0][len(path) + 1 :] if path else place[0]
@@ -175,13 +176,13 @@ class _Session(TorchDispatchMode):
             start = len(self.run)
             output = self._outer(module, path, signature, args, kwargs)
             with contextlib.suppress(Unhashable):
-                recipe = _recipe(output)
+                recipe = _Recipe(output)
                 if len(self.run) == start + 1:
                     self.recorder._layers[signature] = (self.run[-1][1], recipe)
             return output
         number, recipe = found
         self._note(path, "call", number)
-        return _made(recipe)
+        return recipe.make()
 
     def _outer(
         self, module: torch.nn.Module, path: str, signature: Any, args: Any, kwargs: Any
@@ -225,6 +226,9 @@ class _Session(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if _makes(func):
+            # What the author makes within `forward` is on the meta device too.
+            return func(*args, **{**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
         if func.overloadpacket not in flop_registry and _decomposes(func):
             with self:
                 output = func.decompose(*args, **kwargs)
@@ -235,7 +239,7 @@ class _Session(TorchDispatchMode):
         except Unhashable:
             signature = None
         output = self._result(func, signature, args, kwargs)
-        if not func.is_view and func not in _FREE and not _makes(func):
+        if not func.is_view and func not in _FREE:
             self._operation(func, signature, args, kwargs, output)
         return output
 
@@ -247,9 +251,9 @@ class _Session(TorchDispatchMode):
         if recipe is None:
             output = func(*args, **kwargs)
             with contextlib.suppress(Unhashable):
-                self.recorder._results[signature] = _recipe(output)
+                self.recorder._results[signature] = _Recipe(output)
             return output
-        return _made(recipe)
+        return recipe.make()
 
     def _operation(self, func: Any, signature: Any, args: Any, kwargs: Any, output: Any) -> None:
         name = func.overloadpacket.__name__
@@ -380,10 +384,12 @@ def _hooked(module: torch.nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in module.__dict__
 
 
+@functools.cache
 def _decomposes(func: Any) -> bool:
     return bool(func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
 
+@functools.cache
 def _makes(func: Any) -> bool:
     """Whether an operation only makes a tensor: no input, no arithmetic."""
     return not any("Tensor" in str(argument.type) for argument in func._schema.arguments)
@@ -392,30 +398,41 @@ def _makes(func: Any) -> bool:
 # Results ----------------------------------------------------------------------------------------
 
 
-def _recipe(output: Any) -> Any:
+class _Recipe:
     """How to make tensors like those that came out.
+
+    Tensors of the meta device hold nothing, so the same ones are given again and again, unless
+    somebody has changed their shape in place.
 
     Raises:
         Unhashable: there is something else among them than tensors and plain values.
     """
-    leaves, spec = pytree.tree_flatten(output)
-    made = []
-    for leaf in leaves:
-        if isinstance(leaf, torch.Tensor):
-            made.append((tuple(leaf.shape), leaf.stride(), leaf.dtype))
-        elif isinstance(leaf, _PLAIN):
-            made.append(leaf)
-        else:
-            raise Unhashable
-    return (made, None if spec.is_leaf() else spec)
+
+    def __init__(self, output: Any) -> None:
+        self.leaves, self.spec = pytree.tree_flatten(output)
+        self.layouts = []
+        for leaf in self.leaves:
+            if isinstance(leaf, torch.Tensor):
+                self.layouts.append((tuple(leaf.shape), leaf.stride(), leaf.dtype))
+            elif isinstance(leaf, _PLAIN):
+                self.layouts.append(None)
+            else:
+                raise Unhashable
+        self.leaves = [
+            leaf if layout is None else _empty(layout)
+            for leaf, layout in zip(self.leaves, self.layouts, strict=True)
+        ]
+
+    def make(self) -> Any:
+        for i, layout in enumerate(self.layouts):
+            if layout is not None and (
+                self.leaves[i].shape != layout[0] or self.leaves[i].stride() != layout[1]
+            ):
+                self.leaves[i] = _empty(layout)
+        if self.spec.is_leaf():
+            return self.leaves[0]
+        return pytree.tree_unflatten(self.leaves, self.spec)
 
 
-def _made(recipe: Any) -> Any:
-    leaves, spec = recipe
-    values = [
-        torch.empty_strided(leaf[0], leaf[1], dtype=leaf[2], device="meta")
-        if isinstance(leaf, tuple) and len(leaf) == 3 and isinstance(leaf[2], torch.dtype)
-        else leaf
-        for leaf in leaves
-    ]
-    return values[0] if spec is None else pytree.tree_unflatten(values, spec)
+def _empty(layout: tuple[Any, ...]) -> torch.Tensor:
+    return torch.empty_strided(layout[0], layout[1], dtype=layout[2], device="meta")

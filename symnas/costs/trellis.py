@@ -8,6 +8,7 @@ programming), whose number grows with the decisions that are coupled at a time, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import attrs
@@ -169,20 +170,41 @@ class _Builder:
     # Order ------------------------------------------------------------------------------------
 
     def order(self) -> list[int]:
-        """Parents first; components one after the other; few states in between."""
+        """Parents first, along the network, so that few states are in between.
+
+        Of the decisions that are left, those that only hang together with ones that are done are
+        finished first, the smallest group of them; within a group, that decision is next which
+        leaves the fewest states. The order starts at an end of the network: both are tried.
+        """
         order: list[int] = []
-        for component in self._components():
-            done: set[int] = set(order)
-            left = set(component)
-            frontier: set[int] = set()
-            while left:
-                ready = [c for c in left if self.structure.parents[c] <= done]
-                best = min(ready, key=lambda c: (*self._size(c, done, frontier), c))
-                done.add(best)
-                left.remove(best)
-                order.append(best)
-                frontier = {c for c in frontier | {best} if self._open(c, done)}
+        for component in self._groups(set(self.columns)):
+            starts = self._ends(component)
+            tried = [self._from(start, component, set(order)) for start in starts]
+            order += min(tried)[1]
         return order
+
+    def _from(self, start: int, component: set[int], before: set[int]) -> tuple[int, list[int]]:
+        """The order of a component from a start, and about how many edges it makes."""
+        done, left, order, edges = set(before), set(component), list[int](), 0
+        frontier: set[int] = set()
+        while left:
+            if order:
+                groups = [g for g in self._groups(left) if self._touches(g, done)]
+                ready = [
+                    c
+                    for c in (groups[0] if groups else left)
+                    if self.structure.parents[c] <= done and self._touches({c}, done)
+                ]
+            else:
+                ready = [start]
+            ready = ready or [c for c in left if self.structure.parents[c] <= done]
+            best = min(ready, key=lambda c: (*self._size(c, done, frontier), c))
+            edges += math.prod(self.structure.axes[c] for c in frontier | {best})
+            done.add(best)
+            left.remove(best)
+            order.append(best)
+            frontier = {c for c in frontier | {best} if self._open(c, done)}
+        return edges, order
 
     def _size(self, column: int, done: set[int], frontier: set[int]) -> tuple[int, int]:
         after = done | {column}
@@ -197,20 +219,42 @@ class _Builder:
     def _open(self, column: int, done: set[int]) -> bool:
         return any(not factor <= done for factor in self.of_column[column])
 
-    def _components(self) -> list[list[int]]:
-        left = set(self.columns)
-        components = []
+    def _touches(self, columns: set[int], done: set[int]) -> bool:
+        return any(factor & done for c in columns for factor in self.of_column[c])
+
+    def _groups(self, columns: set[int]) -> list[set[int]]:
+        """Columns by what hangs together without any other column, the smallest group first."""
+        left = set(columns)
+        groups = []
         while left:
             start = min(left)
-            component, queue = {start}, [start]
+            group, queue = {start}, [start]
             while queue:
                 for factor in self.of_column[queue.pop()]:
-                    new = factor - component
-                    component |= new
+                    new = (factor & left) - group
+                    group |= new
                     queue.extend(new)
-            left -= component
-            components.append(sorted(component))
-        return sorted(components, key=lambda c: (len(c), c))
+            left -= group
+            groups.append(group)
+        return sorted(groups, key=lambda g: (len(g), min(g)))
+
+    def _ends(self, component: set[int]) -> list[int]:
+        """Two columns that are far from one another, or the one that decides about theirs."""
+        first = self._farthest(min(component), component)
+        ends = {first, self._farthest(first, component)}
+        roots = {min(self.structure.ancestors[end] & component, default=end) for end in ends}
+        return sorted(r for r in roots if not self.structure.parents[r] & component)
+
+    def _farthest(self, start: int, component: set[int]) -> int:
+        distance, layer = {start: 0}, [start]
+        while layer:
+            following = []
+            for column in layer:
+                for other in sorted(set[int]().union(*self.of_column[column]) - distance.keys()):
+                    distance[other] = distance[column] + 1
+                    following.append(other)
+            layer = following
+        return max(distance, key=lambda c: (distance[c], -c))
 
     # Steps ------------------------------------------------------------------------------------
 
