@@ -1,14 +1,17 @@
 """Cost models, one a file, imported as `symnas.cost_models`."""
 
+from symnas.cost_models.activations import Activations, PeakActivations
 from symnas.cost_models.energy import Cycles, Energy
 from symnas.cost_models.energy_table import EnergyTable
 from symnas.cost_models.latency import Latency
 from symnas.cost_models.macs import Macs
 from symnas.cost_models.measured_energy import MeasuredEnergy
+from symnas.cost_models.multi_hardware import MultiHardware
 from symnas.cost_models.parameters import Parameters
 from symnas.cost_models.roofline import Level, Roofline
 
 __all__ = [
+    "Activations",
     "Cycles",
     "Energy",
     "EnergyTable",
@@ -16,6 +19,8 @@ __all__ = [
     "Level",
     "Macs",
     "MeasuredEnergy",
+    "MultiHardware",
     "Parameters",
+    "PeakActivations",
     "Roofline",
 ]

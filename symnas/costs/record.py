@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -109,28 +109,16 @@ class _Session(TorchDispatchMode):
             self.paths.setdefault(id(module), path)
         self._times: dict[tuple[str, str], int] = {}
         self._open: list[_Call] = []
-        self._thread = threading.get_ident()
 
     @contextlib.contextmanager
     def patched(self) -> Iterator[None]:
-        """Calls of modules and operations come here, as in torch.fx; other threads are left be."""
-
-        def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != self._thread or id(module) not in self.paths:
-                return _CALL(module, *args, **kwargs)
-            return self._module(module, args, kwargs)
-
-        before = torch.nn.Module.__call__
-        torch.nn.Module.__call__ = call  # type: ignore[method-assign]
-        try:
-            with self:
-                yield
-        finally:
-            torch.nn.Module.__call__ = before  # type: ignore[method-assign]
+        """Calls of the network's modules and operations come here meanwhile."""
+        with module_calls(self.paths, self._module), self:
+            yield
 
     # Modules ----------------------------------------------------------------------------------
 
-    def _module(self, module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
+    def _module(self, module: torch.nn.Module, call: Any, args: Any, kwargs: Any) -> Any:
         if self._open:
             self._open[-1].inner = True
         path = self.paths[id(module)]
@@ -156,7 +144,7 @@ class _Session(TorchDispatchMode):
             output = self._outer(module, path, None, args, kwargs)
             within = [((self._inner(place, path)), number) for place, number in self.run[start:]]
             with contextlib.suppress(Unhashable):
-                self.recorder._blocks[signature] = (within, _Recipe(output))
+                self.recorder._blocks[signature] = (within, Recipe(output))
             return output
         within, recipe = found
         for (inner, what, _), number in within:
@@ -176,7 +164,7 @@ class _Session(TorchDispatchMode):
             start = len(self.run)
             output = self._outer(module, path, signature, args, kwargs)
             with contextlib.suppress(Unhashable):
-                recipe = _Recipe(output)
+                recipe = Recipe(output)
                 if len(self.run) == start + 1:
                     self.recorder._layers[signature] = (self.run[-1][1], recipe)
             return output
@@ -226,10 +214,10 @@ class _Session(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if _makes(func):
+        if makes(func):
             # What the author makes within `forward` is on the meta device too.
             return func(*args, **{**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
-        if func.overloadpacket not in flop_registry and _decomposes(func):
+        if func.overloadpacket not in flop_registry and decomposes(func):
             with self:
                 output = func.decompose(*args, **kwargs)
                 if output is not NotImplemented:
@@ -251,7 +239,7 @@ class _Session(TorchDispatchMode):
         if recipe is None:
             output = func(*args, **kwargs)
             with contextlib.suppress(Unhashable):
-                self.recorder._results[signature] = _Recipe(output)
+                self.recorder._results[signature] = Recipe(output)
             return output
         return recipe.make()
 
@@ -293,6 +281,27 @@ class _Call:
     inner: bool = False
     operations: list[Operation] = attrs.field(factory=list)
     counted: dict[str, int] = attrs.field(factory=dict)
+
+
+@contextlib.contextmanager
+def module_calls(paths: Mapping[int, str], handle: Callable[..., Any]) -> Iterator[None]:
+    """Calls of some modules, by `id`, go to `handle(module, call, args, kwargs)` meanwhile.
+
+    As in torch.fx, the class's own method is replaced; other modules and threads are left be.
+    """
+    thread = threading.get_ident()
+
+    def call(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != thread or id(module) not in paths:
+            return before(module, *args, **kwargs)
+        return handle(module, before, args, kwargs)
+
+    before = torch.nn.Module.__call__
+    torch.nn.Module.__call__ = call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.nn.Module.__call__ = before  # type: ignore[method-assign]
 
 
 def pieces_of(architecture: Architecture) -> list[tuple[str, Piece]]:
@@ -385,12 +394,12 @@ def _hooked(module: torch.nn.Module) -> bool:
 
 
 @functools.cache
-def _decomposes(func: Any) -> bool:
+def decomposes(func: Any) -> bool:
     return bool(func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
 
 @functools.cache
-def _makes(func: Any) -> bool:
+def makes(func: Any) -> bool:
     """Whether an operation only makes a tensor: no input, no arithmetic."""
     return not any("Tensor" in str(argument.type) for argument in func._schema.arguments)
 
@@ -398,7 +407,7 @@ def _makes(func: Any) -> bool:
 # Results ----------------------------------------------------------------------------------------
 
 
-class _Recipe:
+class Recipe:
     """How to make tensors like those that came out.
 
     Tensors of the meta device hold nothing, so the same ones are given again and again, unless
@@ -423,7 +432,14 @@ class _Recipe:
             for leaf, layout in zip(self.leaves, self.layouts, strict=True)
         ]
 
-    def make(self) -> Any:
+    def make(self, fresh: bool = False) -> Any:
+        """What came out; with `fresh`, of tensors that nobody else has."""
+        if fresh:
+            leaves = [
+                leaf if layout is None else _empty(layout)
+                for leaf, layout in zip(self.leaves, self.layouts, strict=True)
+            ]
+            return leaves[0] if self.spec.is_leaf() else pytree.tree_unflatten(leaves, self.spec)
         for i, layout in enumerate(self.layouts):
             if layout is not None and (
                 self.leaves[i].shape != layout[0] or self.leaves[i].stride() != layout[1]

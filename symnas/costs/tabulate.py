@@ -19,6 +19,7 @@ from symnas.costs.record import Recorder, Run
 from symnas.costs.scopes import NOTHING, Scopes, TooCoupled
 from symnas.costs.table import CostTable, Term
 from symnas.errors import SymnasError
+from symnas.searchspace.nodes import PROGRAM
 
 if TYPE_CHECKING:
     from symnas.costs.model import CostModel
@@ -104,7 +105,7 @@ class SpacePieces:
 
     def _observe(self, row: list[int]) -> Run:
         network, known = self._pool.build(row)
-        shape = self._shape(row)
+        shape = input_shape(self.space, row)
         run = [] if shape is None else self.recorder.run(network, shape, known)
         return run + self.recorder.storage(network)
 
@@ -116,12 +117,6 @@ class SpacePieces:
         run = [] if shape is None else self.recorder.run(network, shape)
         return run + self.recorder.storage(network)
 
-    def _shape(self, row: list[int]) -> tuple[int, ...] | None:
-        from symnas.searchspace.nodes import PROGRAM
-
-        node = self.space._extras.get("input")
-        return None if node is None else tuple(node.value(row, PROGRAM))
-
     def _check(self) -> None:
         """Holds out rows; where one contradicts the scopes, mends them and holds out others."""
         for _ in range(ROUNDS):
@@ -132,6 +127,12 @@ class SpacePieces:
             for row, _ in wrong:
                 self.scopes.observe(row)
             self.scopes.refine()
+
+
+def input_shape(space: Space, row: list[int]) -> tuple[int, ...] | None:
+    """The shape of one example of a row, which may have choices; None if it was not given."""
+    node = space._extras.get("input")
+    return None if node is None else tuple(node.value(row, PROGRAM))
 
 
 _FOUND: WeakKeyDictionary[Space, SpacePieces | TooCoupled] = WeakKeyDictionary()
