@@ -95,6 +95,10 @@ class MultiHardware(CostModel):
             )
 
     @property
+    def parts(self) -> tuple[CostModel, ...]:
+        return self.costs
+
+    @property
     def needs_input(self) -> bool:
         return any(cost.needs_input for cost in self.costs)
 

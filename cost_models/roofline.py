@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from symnas.architecture.architecture import Architecture
 from symnas.costs.accelerators.traffic import ELEMENTWISE, traffic_of
+from symnas.costs.hardware import or_choice
 from symnas.costs.model import CostModel
 from symnas.costs.pieces import Operation, Piece, flops_of
 from symnas.costs.record import pieces_of
@@ -26,6 +27,7 @@ _positive = attrs.validators.and_(
     attrs.validators.gt(0),
     attrs.validators.lt(math.inf),
 )
+_searched = or_choice(_positive)
 
 
 @attrs.frozen
@@ -73,6 +75,9 @@ class Roofline(CostModel):
             their own ("memory"), or done in passing, for nothing ("fused").
         name: another one, where a search has two latencies.
 
+    `peak`, `bandwidth` and `cache` may be choices (`sn.oneof([...], group="hardware")`): then the
+    machine is searched together with the architecture.
+
     Raises:
         ValueError: a number is not positive.
         CostFailed: the architecture could not be built or run (when measuring).
@@ -85,10 +90,10 @@ class Roofline(CostModel):
     1.0
     """
 
-    peak: float = attrs.field(validator=_positive)
-    bandwidth: float = attrs.field(validator=_positive)
-    cache: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_positive), kw_only=True
+    peak: Any = attrs.field(validator=_searched)
+    bandwidth: Any = attrs.field(validator=_searched)
+    cache: Any = attrs.field(
+        default=None, validator=attrs.validators.optional(_searched), kw_only=True
     )
     levels: tuple[Level, ...] = attrs.field(default=(), converter=_levels, kw_only=True)
     overhead: float = attrs.field(

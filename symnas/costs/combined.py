@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(order=False)
 class _Combined(CostModel):
-    """What all combinations have: parts, and a name and a unit that follow from them."""
-
-    @property
-    def parts(self) -> tuple[CostModel, ...]:
-        """The costs that this one is made of."""
-        raise NotImplementedError
+    """What all combinations have in common; they write `parts`, `name` and `unit`."""
 
     @property
     def needs_input(self) -> bool:

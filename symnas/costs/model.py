@@ -145,6 +145,10 @@ class CostModel(Comparable):
             CostFailed: the architecture could not be built or run, or the cost is no number.
             ValueError: the architecture does not say its input shape, and the model needs it.
         """
+        if self._has_choices:
+            from symnas.costs.hardware import resolved
+
+            return resolved(self, architecture)(architecture)
         if self.needs_input and architecture.input is None:
             raise ValueError(_no_input(self.name, "sn.Architecture(program, input=(3, 32, 32))"))
         try:
@@ -168,6 +172,19 @@ class CostModel(Comparable):
         return number
 
     @property
+    def parts(self) -> tuple[CostModel, ...]:
+        """The costs that this one is made of, if it is made of others."""
+        return ()
+
+    @property
+    def _has_choices(self) -> bool:
+        """Whether its own options are to be searched; see `symnas.costs.hardware`."""
+        from symnas.language.choices import contains_choice
+
+        fields = attrs.fields(type(self))
+        return any(contains_choice(getattr(self, field.name)) for field in fields)
+
+    @property
     def needs_input(self) -> bool:
         """Whether architectures must say the shape of one example."""
         return type(self).layer is not CostModel.layer
@@ -186,6 +203,10 @@ class CostModel(Comparable):
         """
         if self.needs_input and space.input is None:
             raise ValueError(_no_input(self.name, "sn.Space(program, input=(3, 32, 32))"))
+        if self._has_choices:
+            from symnas.costs.hardware import bind_hardware
+
+            return bind_hardware(self, space)
         if not self.tabular:
             return MeasuredCost(self, space)
         from symnas.costs.scopes import TooCoupled

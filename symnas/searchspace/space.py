@@ -377,7 +377,8 @@ class Space:
 
     def with_task(self, arguments: dict[str, Any]) -> Space:
         """The space joined with the choices in a task's arguments, as ids `task.<name>`."""
-        if not arguments:
+        arguments = {**self._task, **arguments}
+        if arguments == self._task:
             return self
         return Space(
             self.program,
@@ -387,6 +388,27 @@ class Space:
             name=self.name,
             task=arguments,
         )
+
+    def with_hardware(self, costs: Sequence[Any]) -> Space:
+        """The space joined with the choices among the options of cost models.
+
+        Their ids are `task.hardware.<cost>.<option>`; like a task's, they are no part of the
+        network. `sn.search` does this by itself.
+
+        >>> import symnas as sn
+        >>> from symnas import cost_models as cm
+        >>> machine = cm.Roofline(peak=sn.oneof([1e6, 2e6], group="hardware"), bandwidth=1e9)
+        >>> space = sn.Space(sn.nn.Linear(1000, sn.oneof([10, 20])), input=(1000,))
+        >>> joined = space.with_hardware([machine])
+        >>> joined.columns
+        ('out_features', 'task.hardware.roofline.peak')
+        >>> machine.bind(joined)([[0, 0], [0, 1], [1, 0]])
+        array([10.,  5., 20.])
+        """
+        from symnas.costs.hardware import KEY, hardware_of
+
+        found = hardware_of(costs)
+        return self.with_task({KEY: found}) if found else self
 
     def summary(self, costs: Sequence[Any] = (), seed: int = 0) -> Any:
         """A table for people: decisions, size, and the spread of costs."""
