@@ -56,7 +56,9 @@ def check_possible(constraints: BoundConstraints, seed: Seed = 0) -> None:
 def _check_tables(constraints: BoundConstraints) -> None:
     """Raises Infeasible where the tables tell that no row keeps their limits."""
     for check in constraints.checks:
-        if not isinstance(check, LimitedCost) or check.cost.table is None:
+        if not isinstance(check, LimitedCost):
+            continue
+        if check.cost.bounds(check.constraint.limits) is None:
             continue
         found = check.cost.range()
         upper = check.constraint.upper is not None

@@ -411,7 +411,26 @@ class Space:
         return self.with_task({KEY: found}) if found else self
 
     def summary(self, costs: Sequence[Any] = (), seed: int = 0) -> Any:
-        """A table for people: decisions, size, and the spread of costs."""
+        """A table for people: decisions, size, costs, and whether constraints can be met.
+
+        Args:
+            costs: cost models, and constraints on them (`latency <= 20`): for each cost the
+                smallest, the typical (the median of random architectures) and the largest one; for
+                each constraint, and for all together, the share of random architectures that keep
+                it, or the nearest that can be reached.
+            seed: of the random architectures.
+
+        >>> import symnas as sn
+        >>> from symnas import cost_models as cm
+        >>> space = sn.Space(sn.nn.Linear(4, sn.oneof([8, 16, 32])), input=(4,))
+        >>> for line in space.summary([cm.Macs() <= 100, cm.Parameters() <= 20]).costs:
+        ...     print(line)
+        macs: smallest 32, typical 64, largest 128; 0 wrong of 3 held-out architectures
+        parameters: smallest 40, typical 80, largest 160; 0 wrong of 3 held-out architectures
+        macs <= 100 MACs: met by a share of 0.667 of random architectures
+        parameters <= 20: cannot be met. parameters <= 20: the smallest parameters of this space is 40.
+        macs <= 100 MACs and parameters <= 20: cannot be met. parameters <= 20: the smallest parameters of this space is 40.
+        """
         from symnas.searchspace.summary import summary
 
         return summary(self, costs, seed)

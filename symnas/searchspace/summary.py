@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
+    from symnas.costs.bound import BoundCost
+    from symnas.costs.bound_constraints import BoundConstraints
     from symnas.searchspace.space import Space
 
-# Random architectures that are costed for the typical cost.
-COSTED = 16
+# Random architectures that are costed for the typical cost, and where costing is dear.
+COSTED, DEAR_COSTED = 1000, 16
 
 
 @attrs.frozen
@@ -46,7 +48,7 @@ class Summary:
 
 
 def summary(space: Space, costs: Sequence[Any], seed: int) -> Summary:
-    """Decisions, exact size, and for each cost its smallest, typical and largest value seen."""
+    """Decisions, exact size, the spread of each cost, and whether constraints can be met."""
     lines = []
     for d in space.decisions:
         if d.kind == "float":
@@ -55,21 +57,61 @@ def summary(space: Space, costs: Sequence[Any], seed: int) -> Summary:
         else:
             values = _clip(", ".join(d.labels), 48)
         lines.append((d.id, d.name or "", d.kind, str(len(d.labels) or "-"), values, _when(d.when)))
-    notes = [_cost_line(space, cost, seed) for cost in costs]
     header = ("decision", "name", "kind", "values", "candidates", "active when")
-    return Summary(repr(space), header, tuple(lines), tuple(notes))
+    return Summary(repr(space), header, tuple(lines), tuple(_cost_lines(space, costs, seed)))
 
 
-def _cost_line(space: Space, cost: Any, seed: int) -> str:
+def _cost_lines(space: Space, costs: Sequence[Any], seed: int) -> list[str]:
+    if not costs:
+        return []
+    from symnas.costs.bound import BoundCost
+    from symnas.costs.constraints import Constraint, Constraints
+
+    limits = [item for item in costs if isinstance(item, Constraint)]
+    models = [item.cost if isinstance(item, Constraint) else item for item in costs]
+    space = space.with_hardware([item for item in models if not isinstance(item, BoundCost)])
+    bound: dict[str, BoundCost] = {}
+    for item in models:
+        if item.name not in bound:
+            bound[item.name] = item if isinstance(item, BoundCost) else item.bind(space)
+    lines = [_cost_line(space, cost, seed) for cost in bound.values()]
+    for group in [[limit] for limit in limits] + ([limits] if len(limits) > 1 else []):
+        lines.append(_limit_line(Constraints.of(group).bind(space), seed))
+    return lines
+
+
+def _cost_line(space: Space, bound: BoundCost, seed: int) -> str:
     import numpy as np
 
-    bound = cost.bind(space) if hasattr(cost, "bind") else cost
-    values = np.sort(bound(space.sample(COSTED, seed)))
-    low, high = bound.range()[:2]
-    return (
-        f"{bound.name} ({bound.unit}): smallest {low:.4g}, typical {np.median(values):.4g} "
-        f"(median of {COSTED} random architectures), largest {high:.4g}"
+    from symnas.costs.comparison import number_text
+
+    drawn = DEAR_COSTED if bound.dear else COSTED
+    rows = space.sample(drawn, seed)
+    values = bound(rows[space.is_valid(rows)])
+    typical = number_text(float(np.median(values))) if len(values) else "unknown"
+    found = bound.range()
+    unit = "" if bound.unit == bound.name else f" ({bound.unit})"
+    how = "" if found.exact else f", found among {found.evaluations} architectures"
+    line = (
+        f"{bound.name}{unit}: smallest {number_text(found.low)}, typical {typical}, "
+        f"largest {number_text(found.high)}{how}"
     )
+    if bound.error is not None:
+        line += f"; {bound.error}"
+    return line + (f"; measured one by one, as {bound.note}" if bound.note else "")
+
+
+def _limit_line(constraints: BoundConstraints, seed: int) -> str:
+    from symnas.errors import Infeasible
+
+    text = " and ".join(str(check) for check in constraints.checks)
+    try:
+        constraints.check_possible(seed=seed)
+    except Infeasible as problem:
+        return f"{text}: cannot be met. {problem}"
+    lower, upper = (float(x) for x in constraints.feasible_fraction(seed=seed))
+    share = f"{lower:.3g}" if upper - lower <= 0.01 * upper else f"{lower:.3g} to {upper:.3g}"
+    return f"{text}: met by a share of {share} of random architectures"
 
 
 def _when(when: Any) -> str:
