@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.costs.constraints import Constraints
 from symnas.searching.algorithm import Algorithm
 from symnas.searching.identity import describe_callable, describe_task, text_of
 from symnas.searching.objectives import Objective, objectives
@@ -81,7 +82,11 @@ class Setting:
                 f"`reward` ({text_of(reward)}) must be a reward of symnas.rewards, with exactly one "
                 f"objective whose quality it weighs against costs; there are {len(wanted)}."
             )
-        constraints = _bound_constraints(subject_to, space)
+        limits = Constraints.of(subject_to)
+        models = [constraint.cost for constraint in limits.costs]
+        models += [objective.cost for objective in wanted if objective.cost is not None]
+        space = space.with_hardware([*models, *getattr(reward, "costs", ())])
+        constraints = limits.bind(space) if len(limits) else None
         costs = _bound_costs(wanted, constraints, reward, space)
         if constraints is not None:
             constraints.check_possible(space, seed)
@@ -195,14 +200,6 @@ def _check_algorithm(algorithm: Any) -> None:
         "symnas.algorithms.RegularizedEvolution(). A pg.DNAGenerator goes through "
         "symnas.algorithms.PyGlove(generator)."
     )
-
-
-def _bound_constraints(subject_to: Any, space: Space) -> Any:
-    if subject_to is None or (isinstance(subject_to, list | tuple) and not subject_to):
-        return None
-    from symnas.costs.constraints import Constraints
-
-    return Constraints.of(subject_to).bind(space)
 
 
 def _bound_costs(
