@@ -114,7 +114,8 @@ class MaximumCost(_CombinedCost):
     model: Maximum
 
     def _costs(self, rows: Rows) -> NDArray[np.float64]:
-        return np.max([part(rows) for part in self.parts], axis=0)
+        largest: NDArray[np.float64] = np.max([part(rows) for part in self.parts], axis=0)
+        return largest
 
     def bounds(self, limits: Limits) -> Bounds | None:
         if limits.upper is None:

@@ -239,9 +239,9 @@ def named(cost: CostModel, name: str) -> CostModel:
         raise DeclarationError(f"`name` ({name!r}) must be a text that is not empty.")
     fields = {field.name for field in attrs.fields(type(cost))}
     if "renamed" in fields:
-        return attrs.evolve(cost, renamed=name)
+        return attrs.evolve(cost, renamed=name)  # type: ignore[call-arg]
     if "name" in fields:
-        return attrs.evolve(cost, name=name)
+        return attrs.evolve(cost, name=name)  # type: ignore[call-arg]
     return Weighted((cost,), (1.0,), 0.0, name)
 
 

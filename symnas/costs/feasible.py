@@ -90,7 +90,8 @@ class Feasible:
         also: Iterable[int] = (),
     ) -> None:
         self.structure = structure
-        relevant = set().union(*(limit.columns for limit in (*limits, *ceilings)))
+        relevant = {c for limit in limits for c in limit.columns}
+        relevant |= {c for ceiling in ceilings for c in ceiling.columns}
         for rule in structure.rules:
             if relevant & set(rule.columns) and not rule.distinct:
                 raise TooCoupled("a cost depends on picks of a `manyof` that may be the same")
@@ -108,15 +109,13 @@ class Feasible:
             float(low[0][0]) + b for low, b in zip(self._least, trellis.biases, strict=True)
         ]
         slack = [limit.most - low for limit, low in zip(limits, self.lows, strict=True)]
-        possible = all(math.isfinite(low) for low in self.lows)
-        possible = possible and (
-            not trellis.steps or np.isfinite(trellis.least([0.0] * len(limits))[0]).all()
-        )
+        # Where ceilings have cut all paths, nothing leads to the end any more.
+        possible = math.isfinite(float(trellis.least(np.zeros(len(limits)))[0][0]))
         self.empty = not possible or min(slack, default=0.0) < -_tiny(limits)
         # A limit that no row can break needs no bins.
         highs = [high + b for high, b in zip(most, trellis.biases, strict=True)]
         self._binding = [k for k, limit in enumerate(limits) if highs[k] > limit.most]
-        self._slack = [max(0.0, slack[k]) for k in self._binding]
+        self._slack: list[float] = [max(0.0, float(slack[k])) for k in self._binding]
         self._trellis = trellis if self.empty else self._reduced(trellis)
 
     def fraction(
@@ -215,9 +214,10 @@ class Feasible:
         if not len(costs) or np.abs(costs - rounded).max() > 1e-7 or rounded.max() > 2**53:
             return None
         divisor = int(np.gcd.reduce(rounded.astype(np.int64)))
-        if divisor == 0 or self._slack[i] / divisor > bins:
+        slack = self._slack[i]
+        if divisor == 0 or slack / divisor > bins:
             return None
-        return max(1, math.floor(self._slack[i] / divisor + 1e-9))
+        return max(1, math.floor(slack / divisor + 1e-9))
 
     def _widths(self, shape: tuple[int, ...]) -> list[float]:
         widths = []
@@ -249,6 +249,7 @@ class _Pass:
     ) -> None:
         self.steps = feasible._trellis.steps
         self.shape = shape
+        self._sizes = feasible.structure.sizes
         self.widths = np.array(feasible._widths(shape))
         whole = [feasible._whole(i, bins) == bins for i, bins in enumerate(shape)]
         self.shifts = [self._shifted(step, whole, round_up) for step in self.steps]
@@ -277,9 +278,12 @@ class _Pass:
         if not self.shape:
             return np.zeros((0, len(step.value)), np.int64)
         bins = step.costs / self.widths[:, None]
-        rounded = np.ceil(bins - ROUNDING) if round_up else np.floor(bins + ROUNDING)
+        rounded = np.ceil(bins) if round_up else np.floor(bins + ROUNDING)
         rounded = np.where(np.array(whole)[:, None], np.rint(bins), rounded)
-        return np.minimum(rounded, np.array(self.shape)[:, None] + 1).astype(np.int64)
+        shifts: NDArray[np.int64] = np.minimum(rounded, np.array(self.shape)[:, None] + 1).astype(
+            np.int64
+        )
+        return shifts
 
     def _weight(self, step: Step, feasible: Feasible, independent: Independent) -> Floats:
         probabilities = np.append(independent.of(step.column), 1.0)  # the last one: inactive
@@ -311,12 +315,9 @@ class _Pass:
                 target = step.target[edge]
                 per_edge[edge] = (here * after[(target, *left)]).sum()
                 following[(target, *left)] += self.weights[i][edge] * here
-            size = int(step.value.max(initial=-1)) + 1
-            if size:
-                active = step.value >= 0
-                scale = math.exp(self.logs[i + 1])
-                sums = np.bincount(step.value[active], per_edge[active] * scale)
-                result[step.column] = sums
+            active = step.value >= 0
+            sums = np.bincount(step.value[active], per_edge[active], self._sizes[step.column])
+            result[step.column] = np.asarray(sums * math.exp(self.logs[i + 1]), np.float64)
             reached = following
         return result
 

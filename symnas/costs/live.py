@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from symnas.costs.pieces import tensors
@@ -60,9 +60,9 @@ def live_bytes(
     return session.trace
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, network: torch.nn.Module, known: Mapping[int, Any], memo: LiveMemo) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.known, self.memo = known, memo
         self.trace: Trace = []
         self._live = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -235,30 +236,36 @@ class CostModel(Comparable):
 
     def __add__(self, other: Any) -> CostModel:
         """The sum with a cost of the same unit, or with a number."""
-        return _combined().added(self, other, 1.0)
+        made: CostModel = _combined().added(self, other, 1.0)
+        return made
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> CostModel:
-        return _combined().added(self, other, -1.0)
+        made: CostModel = _combined().added(self, other, -1.0)
+        return made
 
     def __rsub__(self, other: Any) -> CostModel:
-        return _combined().added(-1.0 * self, other, 1.0)
+        made: CostModel = _combined().added(-1.0 * self, other, 1.0)
+        return made
 
     def __mul__(self, other: Any) -> CostModel:
         """A multiple, or the product with another cost (energy times latency)."""
-        return _combined().multiplied(self, other)
+        made: CostModel = _combined().multiplied(self, other)
+        return made
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> CostModel:
         if isinstance(other, CostModel) or not other:
             raise DeclarationError(f"`{self.name} / ...`: {other!r:.60} must be a number, not 0.")
-        return _combined().multiplied(self, 1.0 / other)
+        made: CostModel = _combined().multiplied(self, 1.0 / other)
+        return made
 
     def named(self, name: str) -> CostModel:
         """The same cost under another name."""
-        return _combined().named(self, name)
+        made: CostModel = _combined().named(self, name)
+        return made
 
     def upper(self, q: float = 0.95) -> CostModel:
         """The cost with so much safety that a share `q` of architectures costs no more.
@@ -271,7 +278,8 @@ class CostModel(Comparable):
         """
         if not 0 < q < 1:
             raise DeclarationError(f"`q` ({q}) must be between 0 and 1, such as 0.95.")
-        return _combined().Upper(self, q)
+        made: CostModel = _combined().Upper(self, q)
+        return made
 
     def __str__(self) -> str:
         return self.name
@@ -308,7 +316,7 @@ class CostModel(Comparable):
             )
 
 
-def _combined() -> Any:
+def _combined() -> ModuleType:
     from symnas.costs import combined  # combinations are costs themselves
 
     return combined

@@ -108,7 +108,8 @@ def _trilinear(
         for dimension in sorted(expand):
             sizes.insert(dimension, 1)
         shapes.append(torch.Size(sizes))
-    return 2 * math.prod(torch.broadcast_shapes(*shapes))
+    shape: torch.Size = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+    return 2 * math.prod(shape)
 
 
 _MORE = {torch.ops.aten._trilinear: _trilinear}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -83,7 +83,7 @@ class Recorder:
                     own.append(parameter)
             if own:
                 shapes = tuple((tuple(p.shape), p.dtype) for p in own)
-                number = self.number(("storage", shapes), lambda own=own: _storage(own))
+                number = self.number(("storage", shapes), functools.partial(_storage, own))
                 run.append(((path, "parameters", 0), number))
         return run
 
@@ -96,11 +96,11 @@ class Recorder:
         return found
 
 
-class _Session(TorchDispatchMode):
+class _Session(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """One run of one network."""
 
     def __init__(self, recorder: Recorder, network: torch.nn.Module, known: dict[int, Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = recorder
         self.known = known
         self.run: Run = []
@@ -419,7 +419,7 @@ class Recipe:
 
     def __init__(self, output: Any) -> None:
         self.leaves, self.spec = pytree.tree_flatten(output)
-        self.layouts = []
+        self.layouts: list[tuple[Any, ...] | None] = []
         for leaf in self.leaves:
             if isinstance(leaf, torch.Tensor):
                 self.layouts.append((tuple(leaf.shape), leaf.stride(), leaf.dtype))

@@ -15,6 +15,7 @@ Both observations and rows grow with the largest scope, not with the space.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -158,7 +159,9 @@ class Scopes:
             groups.setdefault(scope, []).append(number)
         return groups
 
-    def table(self, scope: Columns, numbers: Sequence[int]) -> tuple[NDArray, NDArray]:
+    def table(
+        self, scope: Columns, numbers: Sequence[int]
+    ) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
         """Flat indices into a table over `scope`, and the pieces seen there: `(k,)`, `(k, places)`."""
         codes, first = self._first(scope)
         return codes, self._seen[np.ix_(first, np.asarray(numbers, int))]
@@ -177,10 +180,10 @@ class Scopes:
             raise TooCoupled("the space's `valid` excludes all rows that were drawn")
         row = start[0]
         for column in self._rng.sample(range(len(row)), len(row)):
-            before = self._changed(row, lambda r, c=column: self._activate(r, c))
+            before = self._changed(row, functools.partial(self._activate, column=column))
             if before is None or before[column] < 0:
                 continue
-            after = self._changed(before, lambda r, c=column: self._flip(r, c))
+            after = self._changed(before, functools.partial(self._flip, column=column))
             if after is None:
                 continue
             a, b = self.observe(before), self.observe(after)
@@ -411,7 +414,8 @@ class Scopes:
         return found
 
     def _widest(self) -> str:
-        return _names(self.space, max(self.scopes, key=len, default=()))
+        widest: Columns = max(self.scopes, key=lambda scope: len(scope), default=())
+        return _names(self.space, widest)
 
 
 def _names(space: Space, columns: Iterable[int]) -> str:

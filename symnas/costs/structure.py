@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -110,14 +110,14 @@ class Structure:
         return aligned(table, tuple(picks), columns)
 
 
-def along(values: NDArray[np.generic], column: int, columns: Columns) -> NDArray[np.generic]:
+def along(values: NDArray[Any], column: int, columns: Columns) -> NDArray[Any]:
     """Values of one column, shaped to be broadcast over a table of `columns`."""
     shape = [1] * len(columns)
     shape[columns.index(column)] = len(values)
     return values.reshape(shape)
 
 
-def aligned(table: NDArray, own: Sequence[int], columns: Columns) -> NDArray:
+def aligned(table: NDArray[Any], own: Sequence[int], columns: Columns) -> NDArray[Any]:
     """A table over its own columns, shaped to be broadcast over one of more columns."""
     order = sorted(range(len(own)), key=lambda axis: columns.index(own[axis]))
     table = table.transpose(order)

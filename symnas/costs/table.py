@@ -16,6 +16,10 @@ Rows = NDArray[np.int32]
 CHUNK = 8192
 
 
+def _columns(columns: Iterable[int]) -> tuple[int, ...]:
+    return tuple(columns)
+
+
 def _values(values: Any) -> NDArray[np.float64]:
     return np.asarray(values, np.float64, order="C")
 
@@ -30,7 +34,7 @@ class Term:
             inactive, one entry longer, and that last entry stands for inactive.
     """
 
-    columns: tuple[int, ...] = attrs.field(converter=tuple)
+    columns: tuple[int, ...] = attrs.field(converter=_columns)
     values: NDArray[np.float64] = attrs.field(converter=_values)
 
     def __attrs_post_init__(self) -> None:
@@ -39,6 +43,10 @@ class Term:
                 f"A term's `columns` {self.columns} must be ascending, and `values` of shape "
                 f"{self.values.shape} have one axis for each."
             )
+
+
+def _terms(terms: Iterable[Term]) -> tuple[Term, ...]:
+    return tuple(terms)
 
 
 @attrs.frozen(eq=False)
@@ -54,7 +62,7 @@ class CostTable:
     """
 
     bias: float = attrs.field(default=0.0, converter=float)
-    terms: tuple[Term, ...] = attrs.field(default=(), converter=tuple)
+    terms: tuple[Term, ...] = attrs.field(default=(), converter=_terms)
     _plan: list[Any] = attrs.field(factory=list, init=False, repr=False)
 
     @property

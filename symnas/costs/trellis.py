@@ -108,10 +108,10 @@ class Trellis:
     def below(self, most: Sequence[float]) -> Trellis:
         """The paths on which no maximum exceeds its limit in `most`."""
         limits = np.asarray(most, np.float64)[:, None]
-        steps = tuple(step.kept((step.peaks <= limits).all(axis=0)) for step in self.steps)
+        steps = tuple(step.kept(np.all(step.peaks <= limits, axis=0)) for step in self.steps)
         return Trellis(steps, self.biases)
 
-    def least(self, weights: Sequence[float]) -> list[Floats]:
+    def least(self, weights: Sequence[float] | Floats) -> list[Floats]:
         """The smallest weighted cost of completing a path, for the states before each step."""
         after = np.zeros(1)
         result = [after]

@@ -161,7 +161,7 @@ class Problem:
         def repair(index: int, row: list[int], rng: random.Random) -> list[int] | None:
             pair = np.array([left[index], right[index]], np.int32)
             assert self.constraints is not None
-            found = self.constraints.between(*pair, rng.getrandbits(62))
+            found = self.constraints.between(pair[0], pair[1], rng.getrandbits(62))
             return None if found is None else list(found.tolist())
 
         left, right = np.asarray(a).tolist(), np.asarray(b).tolist()
@@ -206,7 +206,11 @@ class Problem:
         for index in range(n):
             for attempt in range(TRIES):
                 row = child(index, 1 + attempt // TRIES_A_STEP, rng)
-                if constraints is not None and repairable and not constraints.mask(self._array([row]))[0]:
+                if (
+                    constraints is not None
+                    and repairable
+                    and not constraints.mask(self._array([row]))[0]
+                ):
                     repaired = repair(index, row, rng)
                     if repaired is None:
                         continue
