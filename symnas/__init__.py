@@ -32,6 +32,7 @@ from symnas.searchspace.decision import Decision
 from symnas.searchspace.space import Space
 
 if TYPE_CHECKING:
+    from symnas.costs.combined import maximum
     from symnas.costs.constraints import Constraint, Constraints, metric
     from symnas.costs.model import BoundCost, CostModel
     from symnas.language.trace import trace
@@ -61,6 +62,7 @@ _LAZY = {
     "Task": "symnas.tasks.task",
     "Trial": "symnas.studies.trial",
     "Workers": "symnas.workers.settings",
+    "maximum": "symnas.costs.combined",
     "metric": "symnas.costs.constraints",
     "sample": "symnas.searching.sample",
     "search": "symnas.searching.search",
@@ -96,6 +98,7 @@ __all__ = [
     "given",
     "intv",
     "manyof",
+    "maximum",
     "metric",
     "nn",
     "oneof",
@@ -113,7 +116,7 @@ __all__ = [
 
 
 # Submodules that people reach as attributes: `sn.data.mnist5k()`.
-_SUBMODULES = ("data", "testing")
+_SUBMODULES = ("data", "rewards", "testing")
 
 
 def __getattr__(name: str) -> Any:
