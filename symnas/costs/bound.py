@@ -229,9 +229,11 @@ def is_dear(model: CostModel) -> bool:
 
 
 def network_key(architecture: Architecture) -> str:
-    """The architecture's key without the values of choices in the task's arguments."""
+    """The architecture's key without the task's arguments: the network, and hardware if chosen."""
     if not architecture.task:
         return architecture.key
     from symnas.architecture.storage import content_key
+    from symnas.costs.hardware import KEY
 
-    return content_key(architecture.program, {}, architecture.input)
+    hardware = {k: v for k, v in architecture.task.items() if k == KEY}
+    return content_key(architecture.program, hardware, architecture.input)

@@ -24,6 +24,7 @@ from symnas.errors import DeclarationError, Infeasible
 
 if TYPE_CHECKING:
     from symnas.costs.independent import Probabilities
+    from symnas.costs.model import CostModel
     from symnas.searchspace.space import Seed, Space
 
 Rows = NDArray[np.int32]
@@ -35,6 +36,8 @@ PREDICATE_EXPENSE = 3
 DRAWS, DEAR_DRAWS = 200_000, 5_000
 # Repairs: the probability that a decision changes, bins for a limit, and rows drawn to have one.
 CHANGE, REPAIR_BINS, REPAIRS = 1e-3, 500, 8
+# Options of a cost model that are longer than this as text are recorded by their digest.
+MAX_OPTIONS = 400
 
 
 @attrs.frozen
@@ -337,10 +340,7 @@ class BoundConstraints:
         described = []
         for check in self.checks:
             if isinstance(check, LimitedCost):
-                model = check.cost.model
-                code = model.describe()["code"]
-                details = f"{model!r} on {model.device_name}" + (f", code {code}" if code else "")
-                described.append(f"{check} [{details}]")
+                described.append(f"{check} [{_details(check.cost.model)}]")
             else:
                 described.append(f"{check} [{_identity(check.function)}]")
         return [*described, *(f"metric {constraint}" for constraint in self.metrics)]
@@ -405,6 +405,17 @@ class BoundConstraints:
         if space is not None and space is not self.space:
             raise ValueError(f"The constraints are bound to {self.space!r}, not to {space!r}.")
         check_possible(self, seed)
+
+
+def _details(model: CostModel) -> str:
+    """What makes a model the one it is, in a line; a digest stands for long options."""
+    told = model.describe()
+    kind = str(told["cost"]).rpartition(":")[2]
+    options = json.dumps(told["options"], sort_keys=True)
+    if len(options) > MAX_OPTIONS:
+        options = hashlib.sha256(options.encode()).hexdigest()[:12]
+    code = f", code {told['code']}" if told["code"] else ""
+    return f"{kind} {options} on {told['device']}{code}"
 
 
 def _accepted(

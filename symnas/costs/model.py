@@ -334,6 +334,10 @@ def _key(architecture: Architecture) -> str:
 
 
 def _plain(value: Any) -> Any:
+    from symnas.architecture.architecture import Architecture
+    from symnas.language.choices import contains_choice
+    from symnas.searchspace.possible import possible_values
+
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -342,4 +346,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, CostModel):
         return value.describe()
+    if isinstance(value, Architecture):
+        return value.key
+    if contains_choice(value):
+        return [_plain(possible) for possible in possible_values(value)]
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
