@@ -85,10 +85,7 @@ class PeakActivations(CostModel):
         trace = live_bytes(shape_network(architecture), architecture.input)
         return float(max(held for _, held in trace))
 
-    def bind(self, space: Space) -> BoundCost:
-        """See `CostModel.bind`; the bound cost is the largest of many small tables."""
-        if space.input is None:
-            return super().bind(space)
+    def _bound(self, space: Space) -> BoundCost:
         try:
             found = peaks_of_space(space)
         except TooCoupled as problem:

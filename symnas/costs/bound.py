@@ -127,7 +127,11 @@ class BoundCost:
         from symnas.costs.independent import Independent
 
         independent = Independent(self.space, probabilities)
-        rows = independent.sample(DEAR_DRAWN if self.dear else DRAWN, np.random.default_rng(0))
+        n = DEAR_DRAWN if self.dear else DRAWN
+        if independent.given:
+            rows = independent.sample(n, np.random.default_rng(0))
+        else:
+            rows = self.space.sample(n)
         costs = torch.from_numpy(self(rows))
         mean = costs.mean()
         if not independent.differentiable:

@@ -232,13 +232,23 @@ class BoundConstraints:
         most = DEAR_DRAWS if self.dear else DRAWS
         independent = Independent(self.space, probabilities)
         if self.feasible is None:
-            return _accepted(n, lambda size: independent.sample(size, rng), self._keep, most)
+            return _accepted(
+                n,
+                lambda size: self._drawn_freely(size, int(rng.integers(2**62)), independent),
+                self._keep,
+                most,
+            )
         sampler = self.feasible.sampler(independent) if probabilities else self.sampler()
         assert sampler is not None
         if not sampler.possible:
             self.check_possible(seed=seed)
             raise Infeasible("No architecture of positive probability keeps all limits.")
         return sampler.sample(n, rng, self._keep, most)
+
+    def _drawn_freely(self, n: int, seed: Seed, independent: Independent) -> Rows:
+        if not independent.given:
+            return self.space.sample(n, seed)  # parts of spaces have ways of their own
+        return independent.sample(n, np.random.default_rng(seed))
 
     def near(self, row: Rows, pinned: Mapping[int, int], seed: Seed) -> Rows | None:
         """A row that keeps the limits on tables, has some values, and is otherwise close to `row`.
@@ -380,7 +390,7 @@ class BoundConstraints:
             rng = np.random.default_rng(seed)
             rows = self.feasible.sampler(independent).draw(n, rng)
         else:
-            rows = independent.sample(n, np.random.default_rng(seed))
+            rows = self._drawn_freely(n, seed, independent)
         if not self.checks and self.space.valid is None:
             return lower, upper
         kept = self._keep(rows)

@@ -46,9 +46,10 @@ class PeakCost(BoundCost):
         error: Accuracy | None = None,
     ) -> None:
         super().__init__(model, space, error)
-        self.terms = tuple(terms)
-        self.floor = floor
-        self._tables = [CostTable(0.0, [term]) for term in terms]
+        # What depends on no decision is held in every row.
+        self.terms = tuple(term for term in terms if term.columns)
+        self.floor = max([floor, *(float(t.values) for t in terms if not t.columns)])
+        self._tables = [CostTable(0.0, [term]) for term in self.terms]
 
     def _costs(self, rows: Rows) -> NDArray[np.float64]:
         peak = np.full(len(rows), self.floor)

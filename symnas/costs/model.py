@@ -19,6 +19,7 @@ from symnas.costs.constraints import Constraint
 from symnas.costs.layers import layer_cost
 from symnas.costs.quiet import quiet
 from symnas.errors import DeclarationError, SymnasError
+from symnas.searchspace.parts import Part
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
@@ -204,10 +205,18 @@ class CostModel(Comparable):
         """
         if self.needs_input and space.input is None:
             raise ValueError(_no_input(self.name, "sn.Space(program, input=(3, 32, 32))"))
+        if isinstance(space, Part):
+            from symnas.costs.bound_part import bind_part
+
+            return bind_part(self, space)
         if self._has_choices:
             from symnas.costs.hardware import bind_hardware
 
             return bind_hardware(self, space)
+        return self._bound(space)
+
+    def _bound(self, space: Space) -> BoundCost:
+        """`bind`, of a whole space and a model without choices; kinds of models override it."""
         if not self.tabular:
             return MeasuredCost(self, space)
         from symnas.costs.scopes import TooCoupled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from symnas.costs.live import LiveMemo, Trace, live_bytes
 from symnas.costs.pool import Pool
 from symnas.costs.quiet import quiet
 from symnas.costs.record import Run
-from symnas.costs.scopes import NOTHING, Scopes, TooCoupled
+from symnas.costs.scopes import NOTHING, Scopes
 from symnas.costs.structure import Columns, aligned
 from symnas.costs.table import Term
-from symnas.costs.tabulate import HELD_OUT, ROUNDS, input_shape
+from symnas.costs.tabulate import HELD_OUT, ROUNDS, found_once, input_shape
 
 if TYPE_CHECKING:
     from symnas.searchspace.space import Space
@@ -105,24 +104,10 @@ class SpacePeaks:
         return Accuracy(predicted, measured, exact_kind=True)
 
 
-_FOUND: WeakKeyDictionary[Space, SpacePeaks | TooCoupled] = WeakKeyDictionary()
-
-
 def peaks_of_space(space: Space) -> SpacePeaks:
     """What is held in the networks of a space, found at the first call.
 
     Raises:
         TooCoupled: there is no table of reasonable size.
     """
-    found = _FOUND.get(space)
-    if found is None:
-        try:
-            found = SpacePeaks(space)
-        except TooCoupled as problem:
-            found = problem
-        except Exception as error:  # an author's code: told where the architecture is asked for
-            found = TooCoupled(f"an architecture could not be run: {type(error).__name__}: {error}")
-        _FOUND[space] = found
-    if isinstance(found, TooCoupled):
-        raise TooCoupled(str(found))
-    return found
+    return found_once(space, "peaks", SpacePeaks)

@@ -42,7 +42,7 @@ MAX_ENTRIES = 500_000
 WALKS = 2
 RANDOM_ROWS = 24
 BATCH = 32
-TRIES = 20
+TRIES, RULED_TRIES = 20, 400
 NOTHING = -1
 
 
@@ -74,7 +74,8 @@ class Scopes:
         self._rows = np.empty((256, len(space)), np.int32)
         self._seen = np.full((256, 64), NOTHING, np.int32)
         self._index: dict[bytes, int] = {}
-        self._given_up: set[tuple[Columns, int]] = set()
+        # Picks of a `manyof` are drawn independently, and seldom keep its rule.
+        self._tries = RULED_TRIES if self.structure.rules else TRIES
 
     # Learning ---------------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Scopes:
 
     def _changed(self, row: list[int], change: Callable[[list[int]], None]) -> list[int] | None:
         """A valid row with a change made to it; None if there seems to be none."""
-        for _ in range(TRIES):
+        for _ in range(self._tries):
             new = list(row)
             change(new)
             self._repair(new)
@@ -259,11 +260,8 @@ class Scopes:
         differs = self._seen[:n, numbers] != self._seen[first[inverse]][:, numbers]
         if not differs.any():
             return None
-        rows, places = np.nonzero(differs)
-        for row, place in zip(rows.tolist(), places.tolist(), strict=True):
-            if (scope, numbers[place]) not in self._given_up:
-                return scope, numbers[place], int(first[inverse[row]]), row
-        return None
+        row, place = (int(found[0]) for found in np.nonzero(differs))
+        return scope, numbers[place], int(first[inverse[row]]), row
 
     def _bisect(self, number: int, a: int, b: int) -> None:
         """Finds a decision between two rows at which the piece at a place changes."""
@@ -368,7 +366,7 @@ class Scopes:
         return True
 
     def _completed(self, chosen: dict[int, int]) -> list[int] | None:
-        for _ in range(TRIES):
+        for _ in range(self._tries):
             row = [-1] * len(self.space)
             for column in self.structure.order:
                 if cond.holds_row(self.structure.conditions[column], row):

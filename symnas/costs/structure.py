@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,12 +124,9 @@ def aligned(table: NDArray[Any], own: Sequence[int], columns: Columns) -> NDArra
     return table.reshape([next(lengths) if c in own else 1 for c in columns])
 
 
-_STRUCTURES: WeakKeyDictionary[Space, Structure] = WeakKeyDictionary()
-
-
 def structure_of(space: Space) -> Structure:
     """The structure of a space, made once."""
-    found = _STRUCTURES.get(space)
-    if found is None:
-        found = _STRUCTURES[space] = Structure(space)
+    if "structure" not in space.derived:
+        space.derived["structure"] = Structure(space)
+    found: Structure = space.derived["structure"]
     return found

@@ -89,6 +89,9 @@ class CostTable:
             part += 1
             costs = result[start : start + CHUNK]
             for columns, strides, values in plan:
+                if not columns:
+                    costs += values[0]
+                    continue
                 index = part[columns[0]] * strides[0]
                 for column, stride in zip(columns[1:], strides[1:], strict=True):
                     index += part[column] * stride
@@ -99,7 +102,7 @@ class CostTable:
         """Terms with the entry for -1 in front on every axis, so that a row's index is linear."""
         if not self._plan:
             for term in self.terms:
-                if term.columns[-1] >= width:
+                if term.columns and term.columns[-1] >= width:
                     raise ValueError(
                         f"The rows have {width} columns; the table has a term over "
                         f"{term.columns}: it belongs to another space."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from symnas.searchspace.space import Space
 
 Price = Callable[[Sequence[Piece]], Sequence[float]]
+Found = TypeVar("Found")
 
 # Networks that are built as ever, to check the tables against; and how often tables are mended.
 HELD_OUT = 100
@@ -135,7 +135,24 @@ def input_shape(space: Space, row: list[int]) -> tuple[int, ...] | None:
     return None if node is None else tuple(node.value(row, PROGRAM))
 
 
-_FOUND: WeakKeyDictionary[Space, SpacePieces | TooCoupled] = WeakKeyDictionary()
+def found_once(space: Space, name: str, find: Callable[[Space], Found]) -> Found:
+    """What `find` makes of a space, at the first call; a failure is kept too.
+
+    Raises:
+        TooCoupled: there is no table of reasonable size, or an architecture could not be run.
+    """
+    if name not in space.derived:
+        try:
+            space.derived[name] = find(space)
+        except TooCoupled as problem:
+            space.derived[name] = str(problem)
+        except Exception as error:  # an author's code: told where the architecture is asked for
+            text = f"an architecture could not be run: {type(error).__name__}: {error}"
+            space.derived[name] = text
+    found = space.derived[name]
+    if isinstance(found, str):
+        raise TooCoupled(found)
+    return cast(Found, found)
 
 
 def pieces_of_space(space: Space) -> SpacePieces:
@@ -144,18 +161,7 @@ def pieces_of_space(space: Space) -> SpacePieces:
     Raises:
         TooCoupled: there is no table of reasonable size.
     """
-    found = _FOUND.get(space)
-    if found is None:
-        try:
-            found = SpacePieces(space)
-        except TooCoupled as problem:
-            found = problem
-        except Exception as error:  # an author's code: told where the architecture is asked for
-            found = TooCoupled(f"an architecture could not be run: {type(error).__name__}: {error}")
-        _FOUND[space] = found
-    if isinstance(found, Exception):
-        raise TooCoupled(str(found))
-    return found
+    return found_once(space, "pieces", SpacePieces)
 
 
 def tabulated(model: CostModel, space: Space) -> TableCost:

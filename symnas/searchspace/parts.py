@@ -63,6 +63,7 @@ class Part(Space):
         made._sizes = [d.size for d in made.decisions]
         made._code = "b" if max(made._sizes, default=1) < 127 else "i"
         made._limit = limit
+        made.derived = {}
         return made
 
     def sample(self, n: int, seed: Seed = 0, uniform: str = "decisions") -> Rows:
@@ -78,6 +79,20 @@ class Part(Space):
                 changed = self._moves.mutate(changed, rng)
             rows.append(changed)
         return self._array(rows)
+
+    def with_task(self, arguments: dict[str, Any]) -> Space:
+        """The part joined with the choices in a task's arguments; see `Space.with_task`."""
+        parent = self.parent.with_task(arguments)
+        if parent is self.parent:
+            return self
+        # What joins comes behind the columns that there are.
+        kept = {i: values for i, values in enumerate(self.kept) if values is not None}
+        limit = self._limit
+        if limit is not None:
+            row, changes = limit
+            added = parent.sample(1, 0)[0, len(row) :].tolist()
+            limit = ((*row, *added), changes)
+        return Part.of(parent, kept, limit)
 
     def lift(self, rows: Any) -> Rows:
         """Rows of the parent for rows of this part: `(n, parent's columns)`."""

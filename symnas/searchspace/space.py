@@ -82,6 +82,8 @@ class Space:
         self.decisions: tuple[Decision, ...] = self._compiled.decisions()
         self.columns: tuple[str, ...] = tuple(d.id for d in self.decisions)
         self._moves = Moves(self._compiled)
+        # What costs have found out about the space: worth keeping as long as the space is.
+        self.derived: dict[str, Any] = {}
         self._sizes = [d.size for d in self.decisions]
         # A key holds one short integer a decision.
         self._code = "b" if max(self._sizes, default=1) < 127 else "i"
@@ -115,6 +117,9 @@ class Space:
     def has_floats(self) -> bool:
         """Whether a decision is a float, so that rows cannot be enumerated."""
         return any(d.kind == "float" for d in self.decisions)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "derived": {}}
 
     def __len__(self) -> int:
         return len(self.decisions)
