@@ -79,7 +79,7 @@ class Setting:
         wanted = objectives(maximize, minimize)
         if reward is not None and (len(wanted) != 1 or not callable(reward)):
             raise ValueError(
-                f"`reward` ({text_of(reward)}) must be a reward of symnas.rewards, with exactly one "
+                f"`reward` ({text_of(reward)}) must be a reward such as sn.rewards.Absolute(cost, target=20.0), with exactly one "
                 f"objective whose quality it weighs against costs; there are {len(wanted)}."
             )
         limits = Constraints.of(subject_to)
@@ -250,5 +250,7 @@ def _check_initial(problem: Problem, rows: Rows) -> None:
 
 
 def _describe_reward(reward: Any) -> Any:
+    if hasattr(reward, "describe"):
+        return reward.describe()
     described = text_of(reward)
     return describe_callable(reward) if described.startswith("<") else described
