@@ -165,13 +165,48 @@ def against_enumeration(seed: int) -> list[Result]:
     return results
 
 
+def starvation(seed: int, parents: int = 40, rounds: int = 25) -> Result:
+    """How often each decision changes in mutations of parents at a limit that one in 1,000 keeps.
+
+    By drawing mutations until one is feasible, and as symnas does it: by repairing those that are
+    not. Only decisions that are always active are looked at.
+    """
+    space = mobilenetv3_like()
+    macs = cm.Macs().bind(space)
+    at = float(np.quantile(macs(space.sample(100_000, seed)), 1e-3))
+    constraints = sn.Constraints.of(cm.Macs() <= at).bind(space)
+    problem = sn.Problem(space, constraints=constraints, seed=seed)
+    drawn = constraints.sample_feasible(20 * parents, seed)
+    rows = drawn[np.argsort(-macs(drawn))[:parents]]  # those that are closest to the limit
+    always = [i for i, d in enumerate(space.decisions) if not d.when]
+    changed = {"drawn again": np.zeros(len(always)), "repaired": np.zeros(len(always))}
+    for k in track(range(rounds), "mutating", transient=True):
+        children = problem.mutate(rows, key=k)
+        changed["repaired"] += (children[:, always] != rows[: len(children), always]).mean(axis=0)
+        for row in rows:
+            tries = (space.mutate(row[None], (seed, k, n)) for n in itertools.count())
+            child = next(c for c in tries if constraints.mask(c)[0])
+            changed["drawn again"] += (child[0, always] != row[always]) / len(rows)
+    result: Result = {"limit": at, "mutations": parents * rounds}
+    for name, counts in changed.items():
+        shares = counts / rounds
+        result[name] = {
+            "least": float(shares.min()),
+            "tenth": float(np.quantile(shares, 0.1)),
+            "median": float(np.median(shares)),
+            "most": float(shares.max()),
+            "never changed": int((shares == 0).sum()),
+        }
+    return result
+
+
 def probability(space: sn.Space, rows: np.ndarray) -> np.ndarray:
     """Of each row, when each active decision is uniform."""
     sizes = np.array([d.size for d in space.decisions])
     return np.prod(np.where(rows >= 0, 1.0 / sizes, 1.0), axis=1)
 
 
-def show(results: list[Result], enumerated: list[Result]) -> None:
+def show(results: list[Result], enumerated: list[Result], starved: Result) -> None:
     console = Console(width=150, highlight=False)
     table = Table(title="Tables of MACs and parameters")
     for column in ("", *(r["space"] for r in results)):
@@ -228,6 +263,17 @@ def show(results: list[Result], enumerated: list[Result]) -> None:
             *(f"{x[k]:.10f}" for k in ("enumerated", "lower", "upper")),
         )
     console.print(table)
+    table = Table(
+        title=f"Share of {starved['mutations']:,} mutations that change a decision, MobileNetV3-like, "
+        "parents at the limit"
+    )
+    for column in ("infeasible mutations are", "least", "10% quantile", "median", "most", "never"):
+        table.add_column(column, justify="left" if "are" in column else "right")
+    for name in ("drawn again", "repaired"):
+        x = starved[name]
+        shares = (f"{x[k]:.4f}" for k in ("least", "tenth", "median", "most"))
+        table.add_row(name, *shares, f"{x['never changed']} decisions")
+    console.print(table)
 
 
 def main() -> None:
@@ -243,9 +289,11 @@ def main() -> None:
     torch.set_num_threads(1)
     results = [measure(name, options.rows, options.seed) for name in SPACES]
     enumerated = against_enumeration(options.seed)
-    show(results, enumerated)
+    starved = starvation(options.seed)
+    show(results, enumerated, starved)
     if options.json:
-        options.json.write_text(json.dumps({"spaces": results, "enumerated": enumerated}, indent=2))
+        found = {"spaces": results, "enumerated": enumerated, "mutations": starved}
+        options.json.write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from symnas.cost_models.measured_energy import MeasuredEnergy
 from symnas.cost_models.multi_hardware import MultiHardware
 from symnas.cost_models.parameters import Parameters
 from symnas.cost_models.roofline import Level, Roofline
+from symnas.cost_models.table import Table
+from symnas.cost_models.tunas import TunasProxyless
 
 __all__ = [
     "Activations",
@@ -23,4 +25,6 @@ __all__ = [
     "Parameters",
     "PeakActivations",
     "Roofline",
+    "Table",
+    "TunasProxyless",
 ]

@@ -1,40 +1,63 @@
-"""Latency: how long a network takes on this machine, measured end to end."""
+"""Latency: how long a network takes on this machine, added up from its operations or measured."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from symnas.architecture.architecture import Architecture
-from symnas.costs.bound import network_key
+from symnas.costs.accuracy import Accuracy
+from symnas.costs.bound import BoundCost
+from symnas.costs.bound_measured import MeasuredCost
+from symnas.costs.bound_table import TableCost
 from symnas.costs.cache import MeasurementCache, cache_folder
-from symnas.costs.code import code_digest
-from symnas.costs.layers import network, shape_network
 from symnas.costs.machine import cpu, cpu_name, gpu
-from symnas.costs.model import CostModel
+from symnas.costs.model import CostFailed, CostModel
+from symnas.costs.pieces import Piece
+from symnas.costs.profiling.bar import say
+from symnas.costs.profiling.calibration import Fit, Sums, fitted, left_out, random_networks
+from symnas.costs.profiling.fusion import Fusion
+from symnas.costs.profiling.kept import Item, Kept, Memory, kept_times
+from symnas.costs.profiling.loop import Effort, Probe
+from symnas.costs.profiling.networks import network_call, timed_key, torch_threads
+from symnas.costs.profiling.prices import Profiler
 from symnas.costs.quiet import quiet
+from symnas.costs.record import pieces_of
+from symnas.costs.scopes import TooCoupled
+from symnas.costs.tabulate import pieces_of_space
 from symnas.costs.timing import Timing, time_calls
-from symnas.errors import MissingExtra
+from symnas.errors import MissingExtra, SymnasError
 from symnas.searching.checks import at_least, one_of
 
-Call = Callable[[], object]
+if TYPE_CHECKING:
+    from symnas.searchspace.space import Space
 
 
 @attrs.frozen(order=False)
 class Latency(CostModel):
     """Milliseconds for one batch, from the input to the output, on this machine.
 
-    The network is built with random weights, in evaluation mode without gradients, and run again
-    and again; the number is the median of repeated blocks of calls, see
-    `symnas.costs.timing.time_calls`. What else runs on the machine counts: `noise` tells how much
-    the blocks wavered.
+    Called with an architecture it measures the whole network: built with random weights, in
+    evaluation mode without gradients, run again and again; the number is the median of repeated
+    blocks of calls, see `symnas.costs.timing.time_calls`. What else runs on the machine counts:
+    `noise` tells how much the blocks wavered.
+
+    Bound to a space it is a table, added up from the times of the operations in the space's
+    networks. Each distinct operation is timed once; what onnxruntime fuses with the operation
+    before it (batch norms, activations) takes no time of its own there. A factor for each kind of
+    operation and a constant are fitted to random networks timed as a whole, and `error` is that on
+    networks that were left out of the fit. (Tables of operations' times are those of H. Cai et al.,
+    "ProxylessNAS", ICLR 2019, arXiv:1812.00332, Section 3.2, and B. Wu et al., "FBNet", CVPR 2019,
+    arXiv:1812.03443, Section 3.2.) With `by="network"`, or where the tables would couple too many
+    decisions, each architecture is measured as a whole.
 
     Measurements are kept on disk (`symnas.costs.cache.cache_folder`), one file for each machine,
     version and set of options. An architecture is found there by its program and the code of its
@@ -46,10 +69,12 @@ class Latency(CostModel):
             second an architecture).
         threads: how many the runtime may use on the processor.
         batch: examples in a batch.
+        by: "operations" or "network": what is measured when bound to a space.
         device: "cpu", or "cuda" (with runtime "torch").
-        repeats: the least number of timed blocks.
+        networks: how many random networks are timed to fit the operations' sum to.
+        repeats: the least number of timed blocks of a network.
         warmup: calls beforehand.
-        seconds: the most time for one architecture. It ends earlier when the median is known
+        seconds: the most time for one network. It ends earlier when the median is known
             to `precision`.
         precision: relative half-width of the median's 95% interval.
         name: another one, where a search has two latencies.
@@ -58,7 +83,7 @@ class Latency(CostModel):
     Raises:
         ValueError: an option is out of range, or there is no such device.
         MissingExtra: the runtime is not installed (when measuring).
-        CostFailed: an architecture could not be built or run (when measuring).
+        CostFailed: an architecture, or an operation alone, could not be run (when measuring).
 
     >>> import symnas as sn
     >>> print(Latency(batch=8), Latency(batch=8) <= 2.0)
@@ -66,12 +91,20 @@ class Latency(CostModel):
     >>> net = sn.Architecture(sn.nn.Linear(64, 64), input=(64,))
     >>> Latency(seconds=0.02, cache=False)(net) > 0
     True
+    >>> space = sn.Space(sn.nn.Linear(64, sn.oneof([64, 2048])), input=(64,))
+    >>> small, large = Latency(seconds=0.02, cache=False).bind(space)([[0], [1]])
+    >>> bool(small < large)
+    True
     """
 
     runtime: str = attrs.field(default="torch", validator=one_of(("torch", "onnxruntime")))
     threads: int = attrs.field(default=1, validator=at_least(1))
     batch: int = attrs.field(default=1, validator=at_least(1))
+    by: str = attrs.field(
+        default="operations", validator=one_of(("operations", "network")), kw_only=True
+    )
     device: str = attrs.field(default="cpu", kw_only=True)
+    networks: int = attrs.field(default=20, validator=at_least(1), kw_only=True)
     repeats: int = attrs.field(default=20, validator=at_least(3), kw_only=True)
     warmup: int = attrs.field(default=5, validator=at_least(1), kw_only=True)
     seconds: float = attrs.field(default=0.5, validator=attrs.validators.gt(0), kw_only=True)
@@ -110,8 +143,55 @@ class Latency(CostModel):
     def needs_input(self) -> bool:
         return True
 
+    @property
+    def tabular(self) -> bool:
+        return self.by == "operations"
+
     def measure(self, architecture: Architecture) -> float:
         return self.timing(architecture).ms
+
+    def _bound(self, space: Space) -> BoundCost:
+        if not self.tabular:
+            return MeasuredCost(self, space)
+        try:
+            found = pieces_of_space(space)
+        except TooCoupled as problem:
+            return MeasuredCost(self, space, note=str(problem))
+        fusion = Fusion.of_space(found) if self.runtime == "onnxruntime" else None
+        kept = self._kept("operations")
+        fit, error = self._fit(space, fusion, kept)
+
+        def price(pieces: Sequence[Piece]) -> list[float]:
+            times = self._prices(pieces, fusion, kept)
+            return [fit.factor(piece) * ms for piece, ms in zip(pieces, times, strict=True)]
+
+        table, _ = found.tables(price)
+        if error.n:
+            where = f"{self.name} ({self.runtime}, batch {self.batch}), added up from operations"
+            say(f"{where}: {error}.")
+        return TableCost(self, space, table + fit.constant, error)
+
+    def price(self, pieces: Sequence[Piece]) -> list[float]:
+        """The milliseconds of each piece alone, as `(n,)` numbers, without any calibration.
+
+        In onnxruntime, batch norms and activations are taken to stand after a convolution or a
+        matrix product, and cost nothing; bound to a space, it is seen where they stand.
+        """
+        fusion = Fusion() if self.runtime == "onnxruntime" else None
+        return self._prices(pieces, fusion, self._kept("operations"))
+
+    def _fit(self, space: Space, fusion: Fusion | None, kept: Kept) -> tuple[Fit, Accuracy]:
+        """How operations add up in random networks, and the error when each is left out."""
+        architectures = random_networks(space, self.networks)
+        runs = [[piece for _, piece in pieces_of(a)] for a in architectures]
+        pieces = list({piece.key: piece for run in runs for piece in run}.values())
+        times = self._prices(pieces, fusion, kept)
+        by_key = {piece.key: ms for piece, ms in zip(pieces, times, strict=True)}
+        sums = Sums.of(runs, by_key)
+        if not sums.values.any():  # nothing is computed: there is nothing to be scaled
+            return Fit({}, 1.0, 0.0), Accuracy([], [])
+        measured = self.networks_ms(architectures)
+        return fitted(sums, measured), left_out(sums, measured)
 
     def noise(self, architecture: Architecture) -> float:
         """How much the machine wavered: the blocks' interquartile range over their median."""
@@ -122,65 +202,100 @@ class Latency(CostModel):
         """The measurement, from disk if it was made before."""
         if not self.cache:
             return self._time(architecture)
-        cache = _opened(self._setting(), str(cache_folder()))
-        key = _key(architecture)
+        cache = _opened("latency", self._setting(), str(cache_folder()))
+        key = timed_key(architecture)
         found = cache.get(key) or cache.put(key, attrs.asdict(self._time(architecture)))
         return Timing(float(found["ms"]), float(found["noise"]), int(found["blocks"]))
+
+    def _prices(self, pieces: Sequence[Piece], fusion: Fusion | None, kept: Kept) -> list[float]:
+        if self.runtime == "onnxruntime":
+            _onnxruntime()
+        try:
+            with quiet(), torch_threads(self.threads):
+                times = self._profiler.times(pieces, kept)
+        except RuntimeError as problem:
+            raise CostFailed(f"{self.name}: {problem}.") from problem
+        if fusion is None:
+            return times
+        return [ms * (1 - fusion.share(p)) for ms, p in zip(times, pieces, strict=True)]
+
+    def networks_ms(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """The milliseconds of whole networks, `(n,)`, timed side by side.
+
+        Their blocks take turns, and the lower quartile counts: what else runs on the machine for a
+        while meets all of them alike, and so they compare better than by `measure`.
+
+        Raises:
+            CostFailed: an architecture could not be built or run.
+        """
+        by_key = {timed_key(architecture): architecture for architecture in architectures}
+        items = {key: Item(partial(self._probe, a)) for key, a in by_key.items()}
+        with quiet(), torch_threads(self.threads):
+            found = kept_times(
+                items,
+                self._kept("networks"),
+                f"timing networks in {self.runtime}",
+                Effort(self.seconds / 25, rounds=12, longest=2 * self.seconds),
+                self._profiler.synchronize,
+            )
+        return np.array([found[timed_key(a)] for a in architectures], np.float64)
+
+    def _probe(self, architecture: Architecture) -> Probe:
+        try:
+            return Probe(network_call(architecture, self._profiler))
+        except SymnasError:
+            raise
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise CostFailed(self._failure(architecture, problem)) from error
+
+    @property
+    def _profiler(self) -> Profiler:
+        return Profiler(self.runtime, self.threads, self.batch, self.device)
+
+    def _kept(self, name: str) -> Kept:
+        """Where what is timed side by side is kept."""
+        if not self.cache:
+            return Memory()
+        setting = {**self._machine(), **attrs.asdict(self._profiler)}
+        if name == "networks":
+            setting["seconds"] = self.seconds
+        return _opened(name, tuple(sorted(setting.items())), str(cache_folder()))
 
     @property
     def _on_gpu(self) -> bool:
         return torch.device(self.device).type == "cuda"
 
     def _setting(self) -> tuple[tuple[str, Any], ...]:
-        """What measurements depend on, besides the architecture."""
-        where = gpu(self.device) if self._on_gpu else cpu()
+        """What measurements of networks depend on, besides the architecture."""
         options = {
             field.name: getattr(self, field.name)
             for field in attrs.fields(type(self))
-            if field.name not in ("name", "cache")
+            if field.name not in ("name", "cache", "by", "networks")
         }
+        return tuple(sorted({**self._machine(), **options}.items()))
+
+    def _machine(self) -> dict[str, Any]:
+        """The machine and the versions, as data for JSON."""
+        where = gpu(self.device) if self._on_gpu else cpu()
         runtimes = {"torch": str(torch.__version__)}
         if self.runtime == "onnxruntime":
             _onnxruntime()
             runtimes["onnxruntime"] = version("onnxruntime")
-        return tuple(sorted({**where, **options, **runtimes}.items()))
+        return {**where, **runtimes}
 
     def _time(self, architecture: Architecture) -> Timing:
-        with quiet(), _threads(self.threads), contextlib.ExitStack() as stack:
-            if self.runtime == "onnxruntime":
-                call = self._in_onnxruntime(architecture)  # exporting wants no inference mode
-            else:
-                stack.enter_context(torch.inference_mode())
-                call = self._in_torch(architecture)
-            return time_calls(
-                call,
-                warmup=self.warmup,
-                repeats=self.repeats,
-                seconds=self.seconds,
-                precision=self.precision,
-                synchronize=(lambda: torch.cuda.synchronize(self.device)) if self._on_gpu else None,
-            )
-
-    def _in_torch(self, architecture: Architecture) -> Call:
-        module = network(architecture).to(self.device)
-        x = self._input(architecture).to(self.device)
-        return lambda: module(x)
-
-    def _in_onnxruntime(self, architecture: Architecture) -> Call:
-        runtime = _onnxruntime()
-        network(architecture)  # what cannot be built says so itself, not through the exporter
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        model = architecture.to_onnx(None, batch=self.batch, check=False)
-        session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: self._input(architecture).numpy()}
-        return lambda: session.run(None, feed)
-
-    def _input(self, architecture: Architecture) -> torch.Tensor:
-        assert architecture.input is not None
-        return torch.randn(self.batch, *architecture.input)
+        with quiet(), torch_threads(self.threads):
+            call = network_call(architecture, self._profiler)
+            with torch.inference_mode():
+                return time_calls(
+                    call,
+                    warmup=self.warmup,
+                    repeats=self.repeats,
+                    seconds=self.seconds,
+                    precision=self.precision,
+                    synchronize=self._profiler.synchronize,
+                )
 
     def __repr__(self) -> str:
         changed = [
@@ -191,30 +306,9 @@ class Latency(CostModel):
         return f"Latency({', '.join(changed)})"
 
 
-def _key(architecture: Architecture) -> str:
-    """Equal for networks that take the same time: the program, and the code behind it."""
-    module = shape_network(architecture)
-    kinds = sorted(
-        {type(part) for part in module.modules()}, key=lambda k: (k.__module__, k.__qualname__)
-    )
-    shapes = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
-    text = f"{network_key(architecture)} {code_digest(*kinds)} {module!r} {shapes}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 @functools.lru_cache(maxsize=32)
-def _opened(setting: tuple[tuple[str, Any], ...], folder: str) -> MeasurementCache:
-    return MeasurementCache("latency", dict(setting))  # by folder, which a test may change
-
-
-@contextlib.contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _opened(name: str, setting: tuple[tuple[str, Any], ...], folder: str) -> MeasurementCache:
+    return MeasurementCache(name, dict(setting))  # by folder, which a test may change
 
 
 def _onnxruntime() -> Any:

@@ -97,7 +97,9 @@ def test_a_slow_call_ends_with_its_time():
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 def test_conformance(runtime):
     pytest.importorskip("onnxruntime")
-    check_cost_model(cm.Latency(runtime, **QUICK), space(), samples=3)
+    check_cost_model(cm.Latency(runtime, by="network", **QUICK), space(), samples=3)
+    # Here a prediction is compared with a measurement of microseconds.
+    check_cost_model(cm.Latency(runtime, networks=3, **QUICK), space(), samples=3, noise=0.95)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
@@ -125,6 +127,17 @@ def test_the_network_runs_in_evaluation_mode_with_its_threads_without_gradients(
     assert torch.get_num_threads() == before
 
 
+def test_a_network_whose_output_is_constant_runs_in_onnxruntime():
+    pytest.importorskip("onnxruntime")
+
+    class Zeros(torch.nn.Module):
+        def forward(self, x):
+            return torch.zeros(1, 3)
+
+    sn.register(Zeros)
+    assert cm.Latency("onnxruntime", **QUICK)(sn.Architecture(sn.spec(Zeros), input=(3,))) >= 0
+
+
 def test_threads_are_put_back_after_a_failure():
     before = torch.get_num_threads()
     with pytest.raises(sn.SymnasError, match="latency: the architecture"):
@@ -137,6 +150,8 @@ def test_threads_are_put_back_after_a_failure():
     [
         ({"runtime": "tvm"}, "'torch' or 'onnxruntime'"),
         ({"threads": 0}, "at least 1"),
+        ({"by": "layers"}, "'operations' or 'network'"),
+        ({"networks": 0}, "at least 1"),
         ({"device": "tpu"}, "'cpu' or 'cuda'"),
         ({"device": "cuda", "runtime": "onnxruntime"}, "runtime='torch'"),
     ],

@@ -126,7 +126,7 @@ def _run(module: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
 def _export(module: torch.nn.Module, x: torch.Tensor, outputs: int, dynamic: bool) -> bytes:
     named = ["output", *(f"output_{i}" for i in range(1, outputs))]
     names: dict[str, Any] = {"input_names": ["input"], "output_names": named}
-    with _quiet():
+    with quiet_export():
         buffer = io.BytesIO()
         try:
             # Several times faster than the exporter by graph capture, which is the second try.
@@ -226,7 +226,7 @@ def _generator_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_export() -> Iterator[None]:
     names = ("torch.onnx", "torch._subclasses.fake_tensor", "torch.export", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

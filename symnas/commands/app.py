@@ -21,6 +21,7 @@ from symnas.commands.find import (
     first_line,
     plug_ins,
 )
+from symnas.commands.profile import profile
 from symnas.errors import SymnasError
 
 app = typer.Typer(
@@ -41,6 +42,9 @@ SpaceArgument = Annotated[
         "function that returns one.",
     ),
 ]
+
+
+app.command()(profile)
 
 
 @app.command()

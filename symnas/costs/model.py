@@ -23,7 +23,6 @@ from symnas.searchspace.parts import Part
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
-    from symnas.costs.bound_table import TableCost
     from symnas.costs.pieces import Piece
     from symnas.searchspace.space import Space
 
@@ -124,10 +123,6 @@ class CostModel(Comparable):
             for piece in pieces
         ]
 
-    def calibrate(self, bound: TableCost) -> BoundCost:
-        """A hook: what to make of the table that was found by `price`."""
-        return bound
-
     @property
     def tabular(self) -> bool:
         """Whether the cost is a sum over pieces of the network."""
@@ -223,7 +218,7 @@ class CostModel(Comparable):
         from symnas.costs.tabulate import tabulated
 
         try:
-            return self.calibrate(tabulated(self, space))
+            return tabulated(self, space)
         except TooCoupled as problem:
             return MeasuredCost(self, space, note=str(problem))
 
