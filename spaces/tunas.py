@@ -51,7 +51,7 @@ def mobilenetv3_like(
 
     >>> space = mobilenetv3_like()
     >>> f"{space.size:.1e}", len(space)
-    ('1.4e+43', 103)
+    ('1.2e+44', 99)
     """
     if len(base) != len(depths) + 2:
         raise ValueError(

@@ -44,9 +44,6 @@ SpaceArgument = Annotated[
 ]
 
 
-app.command()(profile)
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo"),
@@ -182,6 +179,9 @@ def list_(
     width = max((len(name) for name in points), default=0)
     for name, point in points.items():
         typer.echo(f"{name.ljust(width)}  {first_line(point)}")
+
+
+app.command()(profile)
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from symnas.searchspace.space import Seed, Space
 
 Rows = NDArray[np.int32]
+Arrays = dict[int, NDArray[np.float64]]
 
 # Predicates are functions of an architecture's choices: dearer than counting parameters or MACs
 # would suggest, yet much cheaper than measuring time.
@@ -36,6 +37,8 @@ PREDICATE_EXPENSE = 3
 DRAWS, DEAR_DRAWS = 200_000, 5_000
 # Repairs: the probability that a decision changes, bins for a limit, and rows drawn to have one.
 CHANGE, REPAIR_BINS, REPAIRS = 1e-3, 500, 8
+# Ways to repair that are kept, to be used again.
+KEPT_REPAIRS = 64
 # Options of a cost model that are longer than this as text are recorded by their digest.
 MAX_OPTIONS = 400
 
@@ -185,6 +188,10 @@ class BoundConstraints:
         return tuple(check for i, check in enumerate(self.checks) if i not in self._bounds)
 
     @cached_property
+    def _close(self) -> dict[object, Sampler]:
+        return {}
+
+    @cached_property
     def _samplers(self) -> dict[str, Sampler]:
         return {}
 
@@ -250,40 +257,52 @@ class BoundConstraints:
             return self.space.sample(n, seed)  # parts of spaces have ways of their own
         return independent.sample(n, np.random.default_rng(seed))
 
-    def near(self, row: Rows, pinned: Mapping[int, int], seed: Seed) -> Rows | None:
+    def near(
+        self, row: Rows, pinned: Mapping[int, int], seed: Seed, change: float = CHANGE
+    ) -> Rows | None:
         """A row that keeps the limits on tables, has some values, and is otherwise close to `row`.
 
-        Each decision keeps its value with 999 times the probability of a change, so as few others
-        change as have to, and which is left to chance.
+        Each decision changes with a small probability, so as few others change as have to, and
+        which is left to chance.
 
         Args:
             row: `(columns,)`.
             pinned: the value of some decisions, by column.
             seed: of the draw.
+            change: the probability.
 
         Returns:
             The row, or None where no feasible row has the pinned values.
         """
-        feasible = self.feasible
-        if feasible is None:
-            return None
-        given: dict[int, NDArray[np.float64]] = {}
+        key = (row.tobytes(), tuple(pinned.items()), change)
+        if key not in self._close:
+            self._remember(key, self._close_to(row, pinned, change))
+        return self._drawn(self._close[key], row, pinned, seed)
+
+    def _close_to(self, row: Rows, pinned: Mapping[int, int], change: float) -> Arrays:
+        given: Arrays = {}
         structure = structure_of(self.space)
         for column in range(len(row)):
             value, size = pinned.get(column, int(row[column])), structure.sizes[column]
             if value < 0 or structure.floats[column] or structure.is_pick(column):
                 continue
-            share = 0.0 if column in pinned else CHANGE
+            share = 0.0 if column in pinned or size == 1 else change
             given[column] = np.full(size, share / max(1, size - 1))
             given[column][value] = 1.0 - share
-        return self._drawn(given, row, pinned, seed)
+        return given
 
     def between(self, a: Rows, b: Rows, seed: Seed) -> Rows | None:
         """A row that keeps the limits on tables, with each decision from one of two parents.
 
         Decisions that a parent does not have are taken from the other; see also `near`.
         """
-        given: dict[int, NDArray[np.float64]] = {}
+        key = (a.tobytes(), b.tobytes(), 0.0)
+        if key not in self._close:
+            self._remember(key, self._between(a, b))
+        return self._drawn(self._close[key], a, {}, seed)
+
+    def _between(self, a: Rows, b: Rows) -> Arrays:
+        given: Arrays = {}
         structure = structure_of(self.space)
         for column in range(len(a)):
             values = {int(v) for v in (a[column], b[column]) if v >= 0}
@@ -291,18 +310,19 @@ class BoundConstraints:
                 continue
             given[column] = np.full(structure.sizes[column], 0.0)
             given[column][list(values)] = 1.0 / len(values)
-        return self._drawn(given, a, {}, seed)
+        return given
+
+    def _remember(self, key: object, given: Arrays) -> None:
+        """Keeps what draws such rows: the same parents come again and again."""
+        assert self.feasible is not None
+        if len(self._close) >= KEPT_REPAIRS:
+            del self._close[next(iter(self._close))]
+        independent = Independent(self.space, arrays=given)
+        self._close[key] = self.feasible.sampler(independent, REPAIR_BINS)
 
     def _drawn(
-        self,
-        given: dict[int, NDArray[np.float64]],
-        row: Rows,
-        pinned: Mapping[int, int],
-        seed: Seed,
+        self, sampler: Sampler, row: Rows, pinned: Mapping[int, int], seed: Seed
     ) -> Rows | None:
-        assert self.feasible is not None
-        independent = Independent(self.space, arrays=given)
-        sampler = self.feasible.sampler(independent, REPAIR_BINS)
         if not sampler.possible:
             return None
         structure = structure_of(self.space)

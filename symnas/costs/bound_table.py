@@ -38,7 +38,7 @@ class TableCost(BoundCost):
     >>> macs.table.bias, macs.table.terms[0].values.tolist()
     (32.0, [0.0, 32.0])
     >>> print(macs.error)
-    0 wrong of 100 held-out architectures
+    0 wrong of 2 held-out architectures
     """
 
     table: CostTable  # type: ignore[misc]

@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from symnas.errors import DeclarationError
 
+# Sums of the same numbers in another order differ by less than this, relative to the sum.
+ROUNDING = 1e-12
+
 
 @attrs.frozen
 class Limits:
@@ -32,18 +35,23 @@ class Limits:
         values = np.asarray(values, np.float64)
         held: NDArray[np.bool_] = np.logical_not(np.isnan(values))
         if self.lower is not None:
-            held &= values > self.lower if self.strict else values >= self.lower
+            held &= values > self.lower if self.strict else values >= self.closest
         if self.upper is not None:
-            held &= values < self.upper if self.strict else values <= self.upper
+            held &= values < self.upper if self.strict else values <= self.closest
         return held
 
     @property
     def closest(self) -> float:
-        """The allowed number that is closest to what is not allowed."""
+        """The allowed number that is closest to what is not allowed.
+
+        A limit that is allowed itself is so up to the rounding of sums: one part in 10^12.
+        """
         if self.upper is not None:
-            return math.nextafter(self.upper, -math.inf) if self.strict else self.upper
+            rounding = ROUNDING * abs(self.upper)
+            return math.nextafter(self.upper, -math.inf) if self.strict else self.upper + rounding
         assert self.lower is not None
-        return math.nextafter(self.lower, math.inf) if self.strict else self.lower
+        rounding = ROUNDING * abs(self.lower)
+        return math.nextafter(self.lower, math.inf) if self.strict else self.lower - rounding
 
     def excess(self, value: float) -> float:
         """By how much `value` breaks the limits, relative to them; 0 where it keeps to them."""

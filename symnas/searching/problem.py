@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.costs.bound_constraints import CHANGE
 from symnas.costs.independent import Independent
 from symnas.searchspace.space import Seed, Space, seed_of
 
@@ -32,9 +33,12 @@ TRIES = 256
 # After so many tries from one parent, one more decision is changed at once.
 TRIES_A_STEP = 32
 
-# `child(index, step, rng)` is a row; `repair(index, row, rng)` a feasible one close to it, or None.
+# So much more freely a repair changes other decisions with each step, up to a probability.
+CHANGES_A_STEP, MOST_CHANGE = 4.0, 0.3
+
+# `child(index, step, rng)` is a row; `repair(index, row, step, rng)` a feasible one, or None.
 Child = Callable[[int, int, random.Random], list[int]]
-Repair = Callable[[int, list[int], random.Random], "list[int] | None"]
+Repair = Callable[[int, list[int], int, random.Random], "list[int] | None"]
 
 
 class Problem:
@@ -96,8 +100,9 @@ class Problem:
         """Up to `n` random rows, feasible, not proposed before, and distinct.
 
         Limits on tables are kept while drawing, so tight ones cost no more than loose ones; other
-        constraints are met by drawing again. A small space is enumerated in the end, so that nothing of it is missed; of a large one,
-        fewer rows mean that 200,000 random ones (5,000, if a cost has to be measured) had no more.
+        constraints are met by drawing again. A small space is enumerated in the end, so that
+        nothing of it is missed; of a large one, fewer rows mean that 200,000 random ones (5,000, if
+        a cost has to be measured) had no more.
         """
         found: list[list[int]] = []
         taken: set[bytes] = set()
@@ -134,11 +139,12 @@ class Problem:
                 row = moves.mutate(row, rng)
             return row
 
-        def repair(index: int, row: list[int], rng: random.Random) -> list[int] | None:
+        def repair(index: int, row: list[int], step: int, rng: random.Random) -> list[int] | None:
             pinned = self._changed(parents[index], row)
-            near = np.array(row, np.int32)
+            change = min(MOST_CHANGE, CHANGE * CHANGES_A_STEP ** (step - 1))
             assert self.constraints is not None
-            found = self.constraints.near(near, pinned, rng.getrandbits(62))
+            parent = np.array(parents[index], np.int32)
+            found = self.constraints.near(parent, pinned, rng.getrandbits(62), change)
             return None if found is None else list(found.tolist())
 
         parents = rows.tolist() if isinstance(rows, np.ndarray) else [list(r) for r in rows]
@@ -158,7 +164,7 @@ class Problem:
                 row = moves.mutate(row, rng)
             return row
 
-        def repair(index: int, row: list[int], rng: random.Random) -> list[int] | None:
+        def repair(index: int, row: list[int], step: int, rng: random.Random) -> list[int] | None:
             pair = np.array([left[index], right[index]], np.int32)
             assert self.constraints is not None
             found = self.constraints.between(pair[0], pair[1], rng.getrandbits(62))
@@ -205,13 +211,14 @@ class Problem:
         taken: set[bytes] = set()
         for index in range(n):
             for attempt in range(TRIES):
-                row = child(index, 1 + attempt // TRIES_A_STEP, rng)
+                step = 1 + attempt // TRIES_A_STEP
+                row = child(index, step, rng)
                 if (
                     constraints is not None
                     and repairable
                     and not constraints.mask(self._array([row]))[0]
                 ):
-                    repaired = repair(index, row, rng)
+                    repaired = repair(index, row, step, rng)
                     if repaired is None:
                         continue
                     row = repaired
