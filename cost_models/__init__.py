@@ -4,6 +4,7 @@ from symnas.cost_models.activations import Activations, PeakActivations
 from symnas.cost_models.energy import Cycles, Energy
 from symnas.cost_models.energy_table import EnergyTable
 from symnas.cost_models.latency import Latency
+from symnas.cost_models.learned import Adapted, Learned
 from symnas.cost_models.macs import Macs
 from symnas.cost_models.measured_energy import MeasuredEnergy
 from symnas.cost_models.multi_hardware import MultiHardware
@@ -14,10 +15,12 @@ from symnas.cost_models.tunas import TunasProxyless
 
 __all__ = [
     "Activations",
+    "Adapted",
     "Cycles",
     "Energy",
     "EnergyTable",
     "Latency",
+    "Learned",
     "Level",
     "Macs",
     "MeasuredEnergy",
