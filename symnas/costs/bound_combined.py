@@ -62,12 +62,46 @@ class SumCost(_CombinedCost):
         return total
 
     def upper(self, q: float = 0.95) -> BoundCost:
-        if min(self.model.factors) < 0:
-            raise ValueError(
-                f"upper: a safety for {self.name!r} does not follow from its parts, as it has "
-                "differences. Take the safety of each part."
-            )
-        return SumCost(self.model, self.space, [part.upper(q) for part in self.parts])
+        return _upper_sum(self, self.model, self.parts, q)
+
+
+class SumTable(TableCost):
+    """A weighted sum of tables."""
+
+    model: Weighted
+
+    def __init__(
+        self,
+        model: Weighted,
+        space: Space,
+        table: CostTable,
+        error: Accuracy | None,
+        parts: Sequence[BoundCost],
+    ) -> None:
+        super().__init__(model, space, table, error)
+        self.parts = tuple(parts)
+
+    def upper(self, q: float = 0.95) -> BoundCost:
+        if self.error is not None:
+            return super().upper(q)
+        return _upper_sum(self, self.model, self.parts, q)
+
+
+def _upper_sum(cost: BoundCost, model: Weighted, parts: Sequence[BoundCost], q: float) -> BoundCost:
+    """A sum with the safety of each of its parts.
+
+    Raises:
+        ValueError: it has differences, of which the safety does not follow.
+    """
+    safe = [part.upper(q) for part in parts]
+    if all(new is old for new, old in zip(safe, parts, strict=True)):
+        return cost  # nothing is predicted
+    if min(model.factors) < 0:
+        raise ValueError(
+            f"upper: a safety for {cost.name!r} does not follow from its parts, as it has "
+            "differences. Take the safety of each part."
+        )
+    return bound_sum(model, cost.space, safe)
 
 
 def bound_sum(model: Weighted, space: Space, parts: Sequence[BoundCost]) -> BoundCost:
@@ -79,7 +113,7 @@ def bound_sum(model: Weighted, space: Space, parts: Sequence[BoundCost]) -> Boun
     for factor, table in zip(model.factors, tables, strict=True):
         assert table is not None
         total = total + factor * table
-    return TableCost(model, space, total, _error(model, parts))
+    return SumTable(model, space, total, _error(model, parts), parts)
 
 
 def _error(model: Weighted, parts: Sequence[BoundCost]) -> Accuracy | None:
@@ -143,6 +177,10 @@ class ProductCost(_CombinedCost):
 
     def _costs(self, rows: Rows) -> NDArray[np.float64]:
         return self.parts[0](rows) * self.parts[1](rows)
+
+    def upper(self, q: float = 0.95) -> BoundCost:
+        left, right = (part.upper(q) for part in self.parts)
+        return ProductCost(self.model, self.space, left, right)
 
     def expected(self, probabilities: Probabilities | None = None) -> torch.Tensor:
         """The mean of the product: the product of means, and what varies together.

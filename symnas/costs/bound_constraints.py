@@ -284,7 +284,7 @@ class BoundConstraints:
         structure = structure_of(self.space)
         for column in range(len(row)):
             value, size = pinned.get(column, int(row[column])), structure.sizes[column]
-            if value < 0 or structure.floats[column] or structure.is_pick(column):
+            if value < 0 or self._is_loose(column):
                 continue
             share = 0.0 if column in pinned or size == 1 else change
             given[column] = np.full(size, share / max(1, size - 1))
@@ -306,11 +306,19 @@ class BoundConstraints:
         structure = structure_of(self.space)
         for column in range(len(a)):
             values = {int(v) for v in (a[column], b[column]) if v >= 0}
-            if not values or structure.floats[column] or structure.is_pick(column):
+            if not values or self._is_loose(column):
                 continue
             given[column] = np.full(structure.sizes[column], 0.0)
             given[column][list(values)] = 1.0 / len(values)
         return given
+
+    def _is_loose(self, column: int) -> bool:
+        """Whether a decision is a float, or a pick that no limit depends on."""
+        structure = structure_of(self.space)
+        if not structure.is_pick(column):
+            return structure.floats[column]
+        assert self.feasible is not None
+        return column not in self.feasible.columns
 
     def _remember(self, key: object, given: Arrays) -> None:
         """Keeps what draws such rows: the same parents come again and again."""
@@ -325,12 +333,10 @@ class BoundConstraints:
     ) -> Rows | None:
         if not sampler.possible:
             return None
-        structure = structure_of(self.space)
         for drawn in sampler.draw(REPAIRS, np.random.default_rng(seed)):
             # Floats, and picks that no cost depends on, stay as they are where they can.
             for column in range(len(row)):
-                loose = structure.floats[column] or structure.is_pick(column)
-                if loose and row[column] >= 0 and drawn[column] >= 0:
+                if self._is_loose(column) and row[column] >= 0 and drawn[column] >= 0:
                     drawn[column] = pinned.get(column, int(row[column]))
             if self.space.is_row(drawn) and self.mask(drawn[None])[0]:
                 kept: Rows = drawn

@@ -90,7 +90,7 @@ class TableCost(BoundCost):
         structure = structure_of(self.space)
         columns = list(self.table.columns)
         sizes = [structure.sizes[c] for c in columns]
-        starts = dict(zip(columns, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        starts = dict(zip(columns, np.cumsum([0, *sizes])[:-1].tolist(), strict=True))
         one = sum(sizes)
         width = self.table.largest
         parts, values = [np.empty((width, 0), np.int64)], [np.empty(0)]
@@ -138,8 +138,11 @@ class TableCost(BoundCost):
 
     def bounds(self, limits: Limits) -> Bounds:
         if limits.upper is not None:
-            return Bounds((Limit(self.table, limits.closest),))
-        return Bounds((Limit(-self.table, -limits.closest),))
+            most = limits.upper if limits.strict else limits.closest
+            return Bounds((Limit(self.table, most, limits.strict),))
+        assert limits.lower is not None
+        least = limits.lower if limits.strict else limits.closest
+        return Bounds((Limit(-self.table, -least, limits.strict),))
 
     def _scaled(self, factor: float) -> BoundCost:
         return TableCost(self.model, self.space, self.table * factor)

@@ -29,6 +29,7 @@ Check = Callable[[Rows], NDArray[np.bool_]]
 
 # Bins for shares and for samples; with several limits, so many in all.
 SHARE_BINS, SAMPLE_BINS, MANY_BINS = 10_000, 1_000, 10_000
+BINS_A_DECISION = 20
 # Work (edges times bins) and memory (states times bins) that are not exceeded: fewer bins then.
 MAX_WORK, MAX_CELLS = 4e8, 6e7
 # So many rows at once are worth laying out all choices beforehand.
@@ -39,10 +40,11 @@ ROUNDING = 1e-6
 
 @attrs.frozen(eq=False)
 class Limit:
-    """`table(row) <= most`."""
+    """`table(row) <= most`, or `<` if strict."""
 
     table: CostTable
     most: float
+    strict: bool = False
 
     @property
     def columns(self) -> set[int]:
@@ -77,6 +79,7 @@ class Feasible:
     Attributes:
         empty: whether no row keeps all limits, as far as each limit alone tells.
         lows: the smallest value of each limit's table.
+        columns: the decisions that matter.
 
     Raises:
         TooCoupled: the tables couple too many decisions.
@@ -101,6 +104,7 @@ class Feasible:
             [ceiling.terms for ceiling in ceilings],
             also,
         ).below([ceiling.most for ceiling in ceilings])
+        self.columns = frozenset(trellis.columns)
         self._rules = [r for r in structure.rules if set(r.columns) <= set(trellis.columns)]
         units = np.eye(len(limits))
         self._least = [trellis.least(unit) for unit in units]
@@ -111,10 +115,19 @@ class Feasible:
         slack = [limit.most - low for limit, low in zip(limits, self.lows, strict=True)]
         # Where ceilings have cut all paths, nothing leads to the end any more.
         possible = math.isfinite(float(trellis.least(np.zeros(len(limits)))[0][0]))
-        self.empty = not possible or min(slack, default=0.0) < -_tiny(limits)
+        tiny = _tiny(limits)
+        self.empty = not possible or any(
+            left <= tiny if limit.strict else left < -tiny
+            for limit, left in zip(limits, slack, strict=True)
+        )
         # A limit that no row can break needs no bins.
         highs = [high + b for high, b in zip(most, trellis.biases, strict=True)]
-        self._binding = [k for k, limit in enumerate(limits) if highs[k] > limit.most]
+        self._binding = [
+            k
+            for k, limit in enumerate(limits)
+            if (highs[k] >= limit.most if limit.strict else highs[k] > limit.most)
+        ]
+        self._strict = [limits[k].strict for k in self._binding]
         self._slack: list[float] = [max(0.0, float(slack[k])) for k in self._binding]
         self._trellis = trellis if self.empty else self._reduced(trellis)
 
@@ -151,7 +164,9 @@ class Feasible:
 
     def sampler(self, independent: Independent, bins: int | None = None) -> Sampler:
         """Draws feasible rows from a distribution."""
-        shape = self._shape(bins or SAMPLE_BINS, MANY_BINS if bins is None else None)
+        # Each decision loses up to a bin to rounding down.
+        own = max(SAMPLE_BINS, BINS_A_DECISION * len(self._trellis.steps))
+        shape = self._shape(bins or own, MANY_BINS)
         return Sampler(
             self,
             independent,
@@ -204,7 +219,8 @@ class Feasible:
         edges = max(1, self._trellis.edges)
         cells = max(1, sum(step.states for step in self._trellis.steps))
         bins = int(min(bins, max(4, min(MAX_WORK / edges, MAX_CELLS / cells) ** (1 / k))))
-        return tuple(self._whole(i, bins) or bins for i in range(k))
+        whole = [self._whole(i, bins) for i in range(k)]
+        return tuple(bins if n is None else n for n in whole)
 
     def _whole(self, i: int, bins: int) -> int | None:
         """The number of bins where costs are whole multiples of one, if there are so few."""
@@ -214,10 +230,11 @@ class Feasible:
         if not len(costs) or np.abs(costs - rounded).max() > 1e-7 or rounded.max() > 2**53:
             return None
         divisor = int(np.gcd.reduce(rounded.astype(np.int64)))
-        slack = self._slack[i]
-        if divisor == 0 or slack / divisor > bins:
+        if divisor == 0:
             return None
-        return max(1, math.floor(slack / divisor + 1e-9))
+        units = self._slack[i] / divisor
+        whole = math.ceil(units - 1e-9) - 1 if self._strict[i] else math.floor(units + 1e-9)
+        return whole if whole <= bins else None
 
     def _widths(self, shape: tuple[int, ...]) -> list[float]:
         widths = []
@@ -238,7 +255,6 @@ class _Pass:
     """The probability of keeping the limits from each state with each slack, backwards.
 
     Attributes:
-        total: the probability from the start.
         shifts: the bins that each edge takes, `(limits, edges)` a step.
         weights: each edge's probability, `(edges,)` a step.
         ahead: from each state before each step, `(states, *bins + 1)`, up to a factor.
@@ -250,6 +266,7 @@ class _Pass:
         self.steps = feasible._trellis.steps
         self.shape = shape
         self._sizes = feasible.structure.sizes
+        self._strict = feasible._strict
         self.widths = np.array(feasible._widths(shape))
         whole = [feasible._whole(i, bins) == bins for i, bins in enumerate(shape)]
         self.shifts = [self._shifted(step, whole, round_up) for step in self.steps]
@@ -271,14 +288,30 @@ class _Pass:
             after = before
         self.ahead.reverse()
         self.logs.reverse()
-        start = float(self.ahead[0][(0, *shape)])
-        self.total = math.exp(self.logs[0]) * start if start > 0 else 0.0
+        self._start = float(self.ahead[0][(0, *shape)])
+
+    @property
+    def possible(self) -> bool:
+        """Whether anything keeps the limits, however rare it is."""
+        return self._start > 0
+
+    @property
+    def total(self) -> float:
+        """The probability of keeping the limits (the number of rows, where rows are counted)."""
+        if not self.possible:
+            return 0.0
+        try:
+            return math.exp(self.logs[0]) * self._start
+        except OverflowError:
+            return math.inf
 
     def _shifted(self, step: Step, whole: list[bool], round_up: bool) -> NDArray[np.int64]:
         if not self.shape:
             return np.zeros((0, len(step.value)), np.int64)
         bins = step.costs / self.widths[:, None]
-        rounded = np.ceil(bins) if round_up else np.floor(bins + ROUNDING)
+        # What costs as much as a strict limit allows is beyond it.
+        beyond = np.where(np.array(self._strict)[:, None], 1e-12, 0.0)
+        rounded = np.ceil(bins * (1 + beyond)) if round_up else np.floor(bins + ROUNDING)
         rounded = np.where(np.array(whole)[:, None], np.rint(bins), rounded)
         shifts: NDArray[np.int64] = np.minimum(rounded, np.array(self.shape)[:, None] + 1).astype(
             np.int64
@@ -424,7 +457,7 @@ class Sampler:
     @property
     def possible(self) -> bool:
         """Whether any row may be feasible."""
-        return self._pass is not None and self._pass.total > 0
+        return self._pass is not None and self._pass.possible
 
     def draw(self, n: int, rng: np.random.Generator) -> Rows:
         """`n` rows, of which nearly all keep the limits: check them."""

@@ -96,8 +96,7 @@ class Network(torch.nn.Module):
         generator = torch.Generator().manual_seed(seed)
         sizes = [features.shape[1], 128, 32]
         self.layers = torch.nn.ModuleList(
-            torch.nn.Linear(a, b, dtype=torch.float64)
-            for a, b in itertools.pairwise(sizes)
+            torch.nn.Linear(a, b, dtype=torch.float64) for a, b in itertools.pairwise(sizes)
         )
         self.last = torch.nn.Linear(sizes[-1], 1, dtype=torch.float64)
         with torch.no_grad():

@@ -95,7 +95,8 @@ class SpacePeaks:
 
     def _accuracy(self, held_out: list[tuple[list[int], Run]]) -> Accuracy:
         amounts = {number: amount for amount, number in self._numbers.items()}
-        rows = np.array([row for row, _ in held_out], np.int32).reshape(-1, len(self.space))
+        rows = np.array([row for row, _ in held_out], np.int32)
+        rows = rows.reshape(len(held_out), len(self.space))
         predicted = [
             max(float(term.values[tuple(row[c] for c in term.columns)]) for term in self.terms)
             for row in rows

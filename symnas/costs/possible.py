@@ -65,9 +65,8 @@ def _check_tables(constraints: BoundConstraints) -> None:
         row, value = (found.row_low, found.low) if upper else (found.row_high, found.high)
         if found.exact and not check.mask(row[None])[0]:
             raise Infeasible(f"{check}: {_extreme(check, 1.0 if upper else -1.0, value, True)}.")
-    _, share = constraints.feasible_fraction(n=1)
     sampler = constraints.sampler()
-    if float(share) == 0.0 or sampler is None or not sampler.possible:
+    if sampler is None or not sampler.possible:
         together = " and ".join(str(check) for check in constraints.checks)
         raise Infeasible(
             f"No architecture of this space meets {together} together. Loosen a constraint, or "

@@ -38,6 +38,10 @@ _FREE = {torch.ops.aten._unsafe_view.default}
 _OWN = {*torch.nn.Module().__dict__, "_is_full_backward_hook", "forward"}
 
 
+class _ShapeChanged(BaseException):
+    """A tensor got another shape in place, and with it what was looked up elsewhere."""
+
+
 class Unhashable(Exception):
     """A value that cannot be part of a signature."""
 
@@ -51,6 +55,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
+        # Whether equal results must be different tensors, as an author changes shapes in place.
+        self.fresh = False
         self._numbers: dict[Any, int] = {}
         self._layers: dict[Any, tuple[int, Any]] = {}
         self._results: dict[Any, Any] = {}
@@ -66,10 +72,15 @@ class Recorder:
             shape: of the example, without the batch.
             known: signatures of modules by `id`, where the caller knows that modules are equal.
         """
-        session = _Session(self, network, known or {})
-        with session.patched(), torch.no_grad():
-            network(torch.empty(1, *shape, device="meta"))
-        return session.run
+        while True:
+            session = _Session(self, network, known or {})
+            try:
+                with session.patched(), torch.no_grad():
+                    network(torch.empty(1, *shape, device="meta"))
+            except _ShapeChanged:
+                self.fresh = True
+            else:
+                return session.run
 
     def storage(self, network: torch.nn.Module) -> Run:
         """The parameters by the modules that own them; shared ones where they first appear."""
@@ -149,7 +160,7 @@ class _Session(TorchDispatchMode):  # type: ignore[no-untyped-call]
         within, recipe = found
         for (inner, what, _), number in within:
             self._note(f"{path}.{inner}" if inner and path else path or inner, what, number)
-        return recipe.make()
+        return recipe.make(self.recorder.fresh)
 
     def _inner(self, place: Place, path: str) -> Place:
         inner = place[0][len(path) + 1 :] if path else place[0]
@@ -170,7 +181,7 @@ class _Session(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return output
         number, recipe = found
         self._note(path, "call", number)
-        return recipe.make()
+        return recipe.make(self.recorder.fresh)
 
     def _outer(
         self, module: torch.nn.Module, path: str, signature: Any, args: Any, kwargs: Any
@@ -217,6 +228,8 @@ class _Session(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if makes(func):
             # What the author makes within `forward` is on the meta device too.
             return func(*args, **{**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
+        if not self.recorder.fresh and torch.Tag.inplace_view in func.tags:
+            raise _ShapeChanged
         if func.overloadpacket not in flop_registry and decomposes(func):
             with self:
                 output = func.decompose(*args, **kwargs)
@@ -241,7 +254,7 @@ class _Session(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with contextlib.suppress(Unhashable):
                 self.recorder._results[signature] = Recipe(output)
             return output
-        return recipe.make()
+        return recipe.make(self.recorder.fresh)
 
     def _operation(self, func: Any, signature: Any, args: Any, kwargs: Any, output: Any) -> None:
         name = func.overloadpacket.__name__

@@ -95,7 +95,7 @@ class SpacePieces:
             sum(prices[piece] for place, piece in run if (place[1] == "parameters") == storage)
             for _, run in self.held_out
         ]
-        predicted = table(rows.reshape(-1, len(self.space)))
+        predicted = table(rows.reshape(len(self.held_out), len(self.space)))
         return Accuracy(predicted, np.array(measured, np.float64), exact_kind=True)
 
     # Observing --------------------------------------------------------------------------------
@@ -182,4 +182,9 @@ def tabulated(model: CostModel, space: Space) -> TableCost:
         raise CostFailed(
             f"{model.name}: what a layer costs could not be told: {type(error).__name__}: {error}."
         ) from error
+    if accuracy.wrong:
+        raise TooCoupled(
+            f"the tables are wrong for {accuracy.wrong} of {accuracy.n} held-out architectures: the "
+            "networks depend on more than their choices, or on many of them at once"
+        )
     return TableCost(model, space, table, accuracy)
