@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from symnas.costs.reach import DEAR, Reach
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from symnas.architecture.architecture import Architecture
     from symnas.costs.accuracy import Accuracy
     from symnas.costs.comparison import Limits
@@ -157,6 +159,18 @@ class BoundCost:
         if self.error is None or (factor := self.error.quantile(q)) == 1.0:
             return self
         return self._scaled(factor)
+
+    def plot_distribution(self, limit: Any = None, **options: Any) -> Axes:
+        """A histogram of the cost over the space: see `symnas.reports.cost_plots`."""
+        from symnas.reports.cost_plots import plot_cost_distribution
+
+        return plot_cost_distribution(self, limit, **options)
+
+    def plot_error(self, **options: Any) -> Axes:
+        """Predicted against measured costs: see `symnas.reports.cost_plots`."""
+        from symnas.reports.cost_plots import plot_predicted_against_measured
+
+        return plot_predicted_against_measured(self, **options)
 
     def bounds(self, limits: Limits) -> Bounds | None:
         """The limits on tables that mean the same; None where there are none.

@@ -22,6 +22,8 @@ from symnas.errors import DeclarationError, SymnasError
 from symnas.searchspace.parts import Part
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from symnas.architecture.architecture import Architecture
     from symnas.costs.pieces import Piece
     from symnas.searchspace.space import Space
@@ -284,6 +286,12 @@ class CostModel(Comparable):
             raise DeclarationError(f"`q` ({q}) must be between 0 and 1, such as 0.95.")
         made: CostModel = _combined().Upper(self, q)
         return made
+
+    def plot_breakdown(self, architecture: Architecture, **options: Any) -> Axes:
+        """What each module of a network costs: see `symnas.reports.cost_plots`."""
+        from symnas.reports.cost_plots import plot_cost_breakdown
+
+        return plot_cost_breakdown(self, architecture, **options)
 
     def __str__(self) -> str:
         return self.name

@@ -1,1 +1,0 @@
-"""Costs learned from samples: what flows where in a network, features, and the fits on them."""
