@@ -135,7 +135,7 @@ class Absolute(_ToTarget):
     (0.85, 0.85)
     """
 
-    beta: float = attrs.field(default=-0.1, validator=_ToTarget._check_beta)  # type: ignore[assignment]
+    beta: float = attrs.field(default=-0.1, validator=_ToTarget._check_beta)
 
     def __call__(self, quality: Any, costs: Mapping[str, Any]) -> Any:
         return quality + self.beta * abs(self._ratio(costs) - 1)

@@ -6,7 +6,6 @@ inverse square of its cost, and no prediction is below nine tenths of the smalle
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,8 @@ Predict = Callable[[Floats], Floats]
 # Strengths of the ridge penalty that cross-validation chooses from, relative to the samples' own.
 PENALTIES = np.logspace(-6, 2, 17)
 FOLDS = 5
+# Widths of the perceptron's two hidden layers, and samples in a step of its training.
+HIDDEN, BATCH = (128, 32), 64
 # No prediction is below this share of the smallest sample.
 LEAST = 0.9
 
@@ -86,6 +87,10 @@ class Network(torch.nn.Module):
     arXiv:2001.06392 (112-256-64-16-1), halved; what is linear is not learned anew.
     """
 
+    weights: torch.Tensor
+    center: torch.Tensor
+    spread: torch.Tensor
+
     def __init__(self, linear: Linear, features: Floats, costs: Floats, seed: int) -> None:
         super().__init__()
         self.register_buffer("weights", torch.from_numpy(linear.weights))
@@ -94,41 +99,34 @@ class Network(torch.nn.Module):
         self.register_buffer("spread", torch.from_numpy(np.where(spread < 1e-9, 1.0, spread)))
         self.bias, self.scale = linear.bias, float(np.median(costs))
         generator = torch.Generator().manual_seed(seed)
-        sizes = [features.shape[1], 128, 32]
-        self.layers = torch.nn.ModuleList(
-            torch.nn.Linear(a, b, dtype=torch.float64) for a, b in itertools.pairwise(sizes)
-        )
-        self.last = torch.nn.Linear(sizes[-1], 1, dtype=torch.float64)
-        with torch.no_grad():
-            for layer in self.layers:
-                bound = (6 / layer.weight.shape[1]) ** 0.5  # type: ignore[union-attr, index]
-                layer.weight.uniform_(-bound, bound, generator=generator)  # type: ignore[union-attr, operator]
-                layer.bias.zero_()  # type: ignore[union-attr, operator]
-            self.last.weight.zero_()
-            self.last.bias.zero_()
+        self.first = _linear(features.shape[1], HIDDEN[0], generator)
+        self.second = _linear(HIDDEN[0], HIDDEN[1], generator)
+        self.last = torch.nn.Linear(HIDDEN[1], 1, dtype=torch.float64)
+        torch.nn.init.zeros_(self.last.weight)
+        torch.nn.init.zeros_(self.last.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Costs `(n,)` of features `(n, m)`."""
-        hidden = (features - self.center) / self.spread
-        for layer in self.layers:
-            hidden = torch.nn.functional.silu(layer(hidden))
-        linear = features @ self.weights + self.bias  # type: ignore[operator]
-        return linear + self.scale * self.last(hidden)[:, 0]
+        hidden = torch.nn.functional.silu(self.first((features - self.center) / self.spread))
+        hidden = torch.nn.functional.silu(self.second(hidden))
+        costs: torch.Tensor = features @ self.weights + self.bias
+        return costs + self.scale * self.last(hidden)[:, 0]
 
     @classmethod
     def fitted(cls, features: Floats, costs: Floats, seed: int) -> Network:
         """Fits to the relative error; stops where samples that are held back get worse."""
-        order = np.random.default_rng(seed).permutation(len(costs))
-        held = order[: max(1, len(order) // 8)]
-        kept = order[len(held) :]
+        mixed = np.random.default_rng(seed).permutation(len(costs))
+        held = mixed[: max(1, len(mixed) // 8)]
+        kept = mixed[len(held) :]
         network = cls(Linear.fitted(features[kept], costs[kept]), features[kept], costs[kept], seed)
         x, y = torch.from_numpy(features), torch.from_numpy(costs)
         optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
         best, state, stale = np.inf, {}, 0
         generator = torch.Generator().manual_seed(seed)
         for _ in range(300):
-            for batch in torch.randperm(len(kept), generator=generator).split(64):
-                index = torch.from_numpy(kept)[batch]
+            order = torch.randperm(len(kept), generator=generator)
+            for start in range(0, len(kept), BATCH):
+                index = torch.from_numpy(kept)[order[start : start + BATCH]]
                 loss = ((network(x[index]) - y[index]) / y[index]).abs().mean()
                 optimizer.zero_grad()
                 loss.backward()
@@ -145,6 +143,15 @@ class Network(torch.nn.Module):
         if state:
             network.load_state_dict(state)
         return network.eval()
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> torch.nn.Linear:
+    """A layer of double precision whose weights come from a generator."""
+    layer = torch.nn.Linear(inputs, outputs, dtype=torch.float64)
+    bound = (6 / inputs) ** 0.5
+    torch.nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    torch.nn.init.zeros_(layer.bias)
+    return layer
 
 
 def foreign(regressor: Any, features: Floats, costs: Floats) -> Predict:
