@@ -155,6 +155,7 @@ def log_if_wide(axis: Axis, values: Numbers) -> bool:
     low, high = float(values.min()), float(values.max())
     wide = low > 0 and high / low > 30
     if wide:
-        scale = axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale
+        of_x = axis is axis.axes.xaxis
+        scale = axis.axes.set_xscale if of_x else axis.axes.set_yscale
         scale("log")
     return wide

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symnas.costs.model import CostModel
 from symnas.reports.cost_canvas import (
     GROUPS,
     INK,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
     from symnas.costs.accuracy import Accuracy
     from symnas.costs.bound import BoundCost
-    from symnas.costs.model import CostModel
 
 BAND = 0.1  # the relative error that is drawn as a band
 _MOST = 60  # bars, where the depth is asked for
@@ -72,7 +72,7 @@ def plot_cost_breakdown(
     >>> ax.get_xlabel(), [text.get_text() for text in ax.get_yticklabels()]
     ('MACs', ['0  Linear', '2  Linear'])
     """
-    model = getattr(cost, "model", cost)
+    model = cost if isinstance(cost, CostModel) else cost.model
     modules = module_costs(model, architecture, depth, MODULES if depth is None else _MOST)
     totals = groups_of(modules)
     total = sum(totals.values())
@@ -90,7 +90,7 @@ def plot_cost_breakdown(
             bar.set_alpha(alpha)
         left += values
     most = float(left.max(initial=0.0))
-    for place, value in zip(places, left, strict=True):
+    for place, value in zip(places.tolist(), left.tolist(), strict=True):
         text = small_share(value / total) if total else amount(value)
         ax.text(max(value, 0.0) + 0.008 * most, place, text, va="center", fontsize="x-small",
                 color=SOFT)  # fmt: skip
@@ -322,7 +322,9 @@ def _predictions(
         )
     device = getattr(cost, "device", None)
     where = f"{device}\n" if device and device != "any" else ""
-    return error, name or getattr(cost, "name", "cost"), unit or getattr(cost, "unit", None), where
+    own_name = str(name or getattr(cost, "name", "cost"))
+    own_unit: str | None = unit or getattr(cost, "unit", None)
+    return error, own_name, own_unit, where
 
 
 # Places -------------------------------------------------------------------------------------------
@@ -349,7 +351,7 @@ def _bins(values: Numbers) -> Numbers | int:
         first, last = 2 * distinct[0] - middles[0], 2 * distinct[-1] - middles[-1]
         edges: Numbers = np.concatenate([[first], middles, [last]])
         return edges
-    return min(60, max(12, round(len(values) ** 0.5)))
+    return int(min(60, max(12, round(len(values) ** 0.5))))
 
 
 def _place_legend(ax: Axes, lengths: Numbers, most: float) -> None:
@@ -361,7 +363,8 @@ def _place_legend(ax: Axes, lengths: Numbers, most: float) -> None:
     longest = [float(part.max(initial=0.0)) for part in np.array_split(lengths, 3)]
     if min(longest) <= 0.4 * most and len(lengths) >= 8:
         where = ["upper right", "center right", "lower right"][int(np.argmin(longest))]
-        ax.legend(frameon=False, fontsize="small", loc=where)
+        options: Any = {"frameon": False, "fontsize": "small", "loc": where}
+        ax.legend(**options)
         return
     from matplotlib.transforms import ScaledTranslation
 
