@@ -73,8 +73,10 @@ def penalty(space: sn.Space, latency: sn.BoundCost, target: float) -> None:
         optimizer.step()
     chosen = {id_: torch.softmax(value.detach(), 0) for id_, value in logits.items()}
     print(f"   expected {latency.expected(chosen):.3f} ms")
-    rows = sn.Constraints.of(latency.model <= target).bind(space).sample_feasible(
-        1000, probabilities=chosen
+    rows = (
+        sn.Constraints.of(latency.model <= target)
+        .bind(space)
+        .sample_feasible(1000, probabilities=chosen)
     )
     print(f"   1,000 feasible draws: {latency(rows).mean():.3f} ms, all within the target")
 
@@ -91,7 +93,9 @@ def objective(space: sn.Space, latency: sn.CostModel) -> None:
         progress=False,
     )
     front = study.pareto()
-    print(f"   {len(front)} of 200 trials are on the front of quality, latency and memory; fastest:")
+    print(
+        f"   {len(front)} of 200 trials are on the front of quality, latency and memory; fastest:"
+    )
     for trial in sorted(front, key=lambda t: t.costs["latency"])[:3]:
         print(
             f"   quality {trial.metrics['quality']:.3f}, {trial.costs['latency']:.3f} ms, "

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import symnas as sn
 from symnas.spaces.mobilenet import ConvBNAct, InvertedBottleneck
+
+import symnas as sn
 
 MULTIPLIERS = (0.5, 0.625, 0.75, 1, 1.25, 1.5, 2)
 

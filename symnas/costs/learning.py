@@ -110,7 +110,8 @@ class Network(torch.nn.Module):
         hidden = torch.nn.functional.silu(self.first((features - self.center) / self.spread))
         hidden = torch.nn.functional.silu(self.second(hidden))
         costs: torch.Tensor = features @ self.weights + self.bias
-        return costs + self.scale * self.last(hidden)[:, 0]
+        correction: torch.Tensor = self.last(hidden)[:, 0]
+        return costs + self.scale * correction
 
     @classmethod
     def fitted(cls, features: Floats, costs: Floats, seed: int) -> Network:
