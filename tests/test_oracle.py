@@ -135,3 +135,11 @@ def test_every_architecture_is_drawn_equally_often(template):
     assert len(found) == space.size
     chi2 = ((counts - 400) ** 2 / 400).sum()
     assert chi2 < space.size + 6 * (2 * space.size) ** 0.5 + 10
+
+
+def test_lone_candidates_within_candidates_are_drawn():
+    inner = pg.oneof(labelled([pg.oneof(labelled([0, 0, 0]))]))
+    space = sn.Space(pg.Dict(a=pg.oneof(labelled([inner, inner.clone(deep=True)]))))
+    rows = space.sample(600, seed=1, uniform="architectures")
+    assert all(space.is_row(row) for row in rows)
+    assert len(np.unique(rows, axis=0)) == space.size == 6

@@ -72,7 +72,8 @@ class Counter:
         for step in reversed(self.steps):
             shape = step.table.shape
             if not step.scope and len(set(step.table.tolist())) == 1:
-                rows[:, step.variable] = rng.integers(0, shape[-1], n, dtype=np.int32)
+                drawn = rng.integers(0, shape[-1], n, dtype=np.int32)
+                rows[:, step.variable] = drawn - self._offset(step.variable)
                 continue
             flat = step.table.reshape(-1, shape[-1])
             cumulative = np.empty(flat.shape)
