@@ -24,12 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from symnas.spaces.nasbench201 import (
-    cell_features,
-    depends_on_input,
-    from_string,
-    nasbench201,
-)
+from symnas.spaces.nasbench201 import from_string, nasbench201
 
 from symnas import cost_models as cm
 from symnas.costs.accuracy import Accuracy
@@ -56,8 +51,6 @@ def learned(rows: np.ndarray, costs: np.ndarray, regressor: Any, device: str) ->
         rows,
         costs,
         regressor=regressor,
-        features=cell_features,
-        connected=depends_on_input,
         device=device,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,10 @@ from symnas.costs.accuracy import Accuracy
 from symnas.costs.bound import BoundCost
 from symnas.costs.bound_table import TableCost
 from symnas.costs.independent import Independent, Probabilities
-from symnas.costs.learning import LEAST, Linear, Network, folds, foreign
+from symnas.costs.learned.features import effects, sums_over_alike
+from symnas.costs.learned.linear import LEAST, Linear, folds, foreign
+from symnas.costs.learned.perceptron import Perceptrons
+from symnas.costs.learned.robust import OWN, PAIR, SHARED, crossed
 from symnas.costs.model import CostModel
 from symnas.costs.structure import structure_of
 from symnas.costs.table import CostTable, Term
@@ -36,6 +40,8 @@ FEWEST = 5
 PAIRS = 4
 # Networks that do not depend on their input are apart where they cost less than this share.
 APART = 0.2
+# The most architectures over which a mean is taken one by one.
+LISTED = 2**15
 
 
 def _samples(samples: Iterable[Any]) -> tuple[Sample, ...]:
@@ -123,12 +129,14 @@ class Learned(_FromSamples):
         samples: pairs of an architecture (or a program) and a positive number.
         regressor: "table", "mlp", "linear" (in the features), or an object with `fit` and
             `predict`, such as one of scikit-learn, which is fitted to logarithms.
-        features: what else than the decisions is known of rows: `features(space, rows)` gives
-            `(n, m)` numbers. An operation that has no path to the output costs nothing on many
-            devices, and something on others: see `symnas.spaces.nasbench201.cell_features`.
+        features: what else than the decisions is known of rows. An operation that has no path to
+            the output costs nothing on many devices, and something on others; "auto" finds from
+            the space's networks where there are such, and which operations they are (see
+            `symnas.costs.learned.features.effects`; not for "table"). Or `features(space, rows)`
+            that gives `(n, m)` numbers; or None.
         connected: which rows' networks depend on their input at all: `connected(space, rows)`
             gives `(n,)` booleans. Others are folded to a constant by some compilers; where
-            their samples are that cheap, one number stands for them.
+            their samples are that cheap, one number stands for them. Known by features="auto".
         name, unit: of the cost.
         device: where the samples are from.
         seed: of the folds and the perceptron.
@@ -146,7 +154,7 @@ class Learned(_FromSamples):
     """
 
     regressor: Any = attrs.field(default="mlp")
-    features: Features | None = attrs.field(default=None, kw_only=True)
+    features: Features | str | None = attrs.field(default="auto", kw_only=True)
     connected: Features | None = attrs.field(default=None, kw_only=True)
     name: str = attrs.field(default="latency", kw_only=True)
     unit: str = attrs.field(default="ms", kw_only=True)
@@ -166,7 +174,13 @@ class Learned(_FromSamples):
             )
 
     def __attrs_post_init__(self) -> None:
-        if self.regressor == "table" and (self.features or self.connected):
+        if isinstance(self.features, str) and self.features != "auto":
+            raise DeclarationError(
+                f"Learned: `features` ({self.features!r}) must be 'auto', None, or a function of a "
+                "space and its rows."
+            )
+        given = self.features if callable(self.features) else None
+        if self.regressor == "table" and (given or self.connected):
             raise DeclarationError(
                 "Learned: regressor='table' is a table of decisions, and can have no other "
                 "`features`: use 'mlp' or 'linear'."
@@ -194,20 +208,12 @@ class Learned(_FromSamples):
         if self.regressor == "table":
             return self._table(space, rows, costs)
         fit = _Fit(self, space)
-        predicted = np.empty(len(costs))
-        for held in folds(len(costs), self.seed):
-            kept = np.setdiff1d(np.arange(len(costs)), held)
-            predicted[held] = fit(rows[kept], costs[kept])(rows[held])
-        return LearnedCost(self, space, fit(rows, costs), Accuracy(predicted, costs))
+        predictor, predicted = fit.crossed(rows, costs)
+        return LearnedCost(self, space, predictor, Accuracy(predicted, costs))
 
     def _table(self, space: Space, rows: Rows, costs: Floats) -> TableCost:
         scopes = _scopes(space, len(costs))
-        features = _indicators(space, scopes, rows)
-        predicted = np.empty(len(costs))
-        for held in folds(len(costs), self.seed):
-            kept = np.setdiff1d(np.arange(len(costs)), held)
-            predicted[held] = Linear.fitted(features[kept], costs[kept])(features[held])
-        linear = Linear.fitted(features, costs)
+        linear, predicted = _Decisions(space, scopes, self.seed).crossed(rows, costs)
         terms, start = [], 0
         for scope in scopes:
             shape = structure_of(space).shape(scope)
@@ -223,44 +229,116 @@ class Learned(_FromSamples):
         )
 
 
+class _Decisions:
+    """Linear fits to indicators of decisions, `scopes`, and to more features beside them.
+
+    How many there are of each candidate, over all decisions with the same candidates, is a feature
+    for the fit; it follows from the indicators, and so it is put into their weights afterwards.
+    """
+
+    def __init__(self, space: Space, scopes: Sequence[tuple[int, ...]], seed: int) -> None:
+        self.space, self.scopes, self.seed = space, scopes, seed
+        self.sums = sums_over_alike(space, [scope[0] for scope in scopes if len(scope) == 1])
+
+    def crossed(
+        self, rows: Rows, costs: Floats, more: Floats | None = None, levels: Floats | None = None
+    ) -> tuple[Linear, Floats]:
+        """The fit to rows, and cross-validated predictions `(n,)` of their costs.
+
+        Its weights are of `_indicators(scopes)`, and then of `more` `(n, m)`, which is penalised by
+        `levels` `(m,)`.
+        """
+        hot = _indicators(self.space, self.scopes, rows)
+        singles, sums = self.sums.shape
+        counted = hot[:, :singles] @ self.sums
+        more = np.empty((len(rows), 0)) if more is None else more
+        own = np.where(np.arange(hot.shape[1]) < singles, OWN, PAIR)
+        others = np.full(more.shape[1], OWN) if levels is None else levels
+        all_levels = np.concatenate([np.full(sums, SHARED), own, others])
+        features = np.concatenate([counted, hot, more], axis=1)
+        linear, predicted = crossed(features, costs, all_levels, self.seed)
+        weights = linear.weights[sums:].copy()
+        weights[:singles] += self.sums @ linear.weights[:sums]
+        return Linear(weights, linear.bias), predicted
+
+
 class _Fit:
-    """Fits a model's regressor to rows, as a function of rows."""
+    """Fits a model's regressor to rows, as a function of rows.
+
+    Attributes:
+        columns: the decisions with an indicator of each candidate.
+        auto: whether features of what has an effect belong to it.
+    """
 
     def __init__(self, model: Learned, space: Space) -> None:
         self.model, self.space = model, space
         columns = [(c,) for c in range(len(space)) if not structure_of(space).floats[c]]
         self.columns: list[tuple[int, ...]] = columns
+        first = np.empty((0, len(space)), np.int32)
+        self.auto = model.features == "auto" and effects(space, first) is not None
 
-    def features(self, rows: Rows) -> Floats:
-        own = _indicators(self.space, self.columns, rows)
-        if self.model.features is None:
-            return own
-        more = np.asarray(self.model.features(self.space, rows), np.float64)
-        if more.ndim != 2 or len(more) != len(rows):
-            raise ValueError(
-                f"{self.model.name}: `features` gave an array of shape {more.shape} for {len(rows)} "
-                "rows; it must be (n, m)."
-            )
-        return np.concatenate([own, more], axis=1)
+    @property
+    def simple(self) -> bool:
+        """Whether the decisions are all that is known of a row."""
+        return not (self.auto or callable(self.model.features) or self.model.connected)
 
-    def __call__(self, rows: Rows, costs: Floats) -> _Predictor:
-        constant = None
-        if self.model.connected is not None:
-            alive = np.asarray(self.model.connected(self.space, rows), bool)
+    def more(self, rows: Rows) -> tuple[Floats, Floats, NDArray[np.bool_] | None]:
+        """What is known beside the decisions, how to penalise it, and which rows are connected."""
+        model = self.model
+        connected = None
+        features, levels = np.empty((len(rows), 0)), np.empty(0)
+        if self.auto and (told := effects(self.space, rows)) is not None:
+            features, connected = told.features, told.connected
+            levels = np.where(told.shared, SHARED, OWN)
+        elif callable(model.features):
+            features = np.asarray(model.features(self.space, rows), np.float64)
+            if features.ndim != 2 or len(features) != len(rows):
+                raise ValueError(
+                    f"{model.name}: `features` gave an array of shape {features.shape} for "
+                    f"{len(rows)} rows; it must be (n, m)."
+                )
+            levels = np.full(features.shape[1], OWN)
+        if model.connected is not None:
+            connected = np.asarray(model.connected(self.space, rows), bool)
+        return features, levels, connected
+
+    def crossed(self, rows: Rows, costs: Floats) -> tuple[_Predictor, Floats]:
+        """The fit to rows, and cross-validated predictions `(n,)` of their costs."""
+        more, levels, alive = self.more(rows)
+        features = np.concatenate([_indicators(self.space, self.columns, rows), more], axis=1)
+        constant, used = None, np.ones(len(rows), bool)
+        predicted = np.empty(len(rows))
+        if alive is not None:
             dead = costs[~alive]
             if len(dead) and alive.any() and np.median(dead) < APART * np.median(costs[alive]):
-                constant = _weighted_median(dead)
-                rows, costs = rows[alive], costs[alive]
-        features = self.features(rows)
-        regressor = self.model.regressor
-        predict: Any
+                constant, used = _weighted_median(dead), alive
+                predicted[~alive] = _without(dead, self.model.seed)
+        predict, predicted[used] = self._regress(
+            rows[used], features[used], more[used], levels, costs[used]
+        )
+        least = LEAST * float(costs[used].min())
+        predicted[used] = np.maximum(predicted[used], least)
+        return _Predictor(self, predict, constant, least), predicted
+
+    def _regress(
+        self, rows: Rows, features: Floats, more: Floats, levels: Floats, costs: Floats
+    ) -> tuple[Any, Floats]:
+        """The regressor as a function of features, and its cross-validated predictions."""
+        regressor, seed = self.model.regressor, self.model.seed
+        decisions = _Decisions(self.space, self.columns, seed)
         if regressor == "linear":
-            predict = Linear.fitted(features, costs)
-        elif regressor == "mlp":
-            predict = Network.fitted(features, costs, self.model.seed)
-        else:
-            predict = foreign(regressor, features, costs)
-        return _Predictor(self, predict, constant, LEAST * float(costs.min()))
+            return decisions.crossed(rows, costs, more, levels)
+        if regressor == "mlp":
+
+            def linear(kept: NDArray[np.intp]) -> Linear:
+                return decisions.crossed(rows[kept], costs[kept], more[kept], levels)[0]
+
+            return Perceptrons.fitted(features, costs, linear, seed)
+        predicted = np.empty(len(costs))
+        for held in folds(len(costs), seed):
+            kept = np.setdiff1d(np.arange(len(costs)), held)
+            predicted[held] = foreign(regressor, features[kept], costs[kept])(features[held])
+        return foreign(regressor, features, costs), predicted
 
 
 @attrs.frozen(eq=False)
@@ -273,16 +351,16 @@ class _Predictor:
     def __call__(self, rows: Rows) -> Floats:
         if not len(rows):
             return np.empty(0)
-        features = self.fit.features(rows)
-        if isinstance(self.predict, Network):
+        more, _, alive = self.fit.more(rows)
+        hot = _indicators(self.fit.space, self.fit.columns, rows)
+        features = np.concatenate([hot, more], axis=1)
+        if isinstance(self.predict, Perceptrons):
             with torch.no_grad():
                 costs = self.predict(torch.from_numpy(features)).numpy()
         else:
             costs = self.predict(features)
         costs = np.maximum(costs, self.least)
-        connected = self.fit.model.connected
-        if self.constant is not None and connected is not None:
-            alive = np.asarray(connected(self.fit.space, rows), bool)
+        if self.constant is not None and alive is not None:
             costs = np.where(alive, costs, self.constant)
         return np.asarray(costs, np.float64)
 
@@ -300,18 +378,46 @@ class LearnedCost(BoundCost):
         return self._predictor(rows)
 
     def expected(self, probabilities: Probabilities | None = None) -> torch.Tensor:
-        """The cost at the expected features, where those are the decisions alone ("mlp", "linear").
+        """The mean cost when each decision is drawn independently: a scalar, in float64.
 
-        With further features it is estimated from draws: see `BoundCost.expected`.
+        - With "linear" and "mlp" on the decisions alone: the cost at the expected features. For
+          "mlp" that is a relaxation (that of the paper), and no mean.
+        - Otherwise, in a space of at most 2**15 architectures: the mean over all of them.
+        - Otherwise estimated from draws: see `BoundCost.expected`.
+
+        All have gradients. The arguments and errors are those of `BoundCost.expected`.
         """
-        predict, model = self._predictor.predict, self.model
-        simple = model.features is None and model.connected is None  # type: ignore[attr-defined]
-        if not simple or not isinstance(predict, Network | Linear):
+        predict = self._predictor.predict
+        simple = self._predictor.fit.simple and isinstance(predict, Perceptrons | Linear)
+        if not simple and not self._listable:
             return super().expected(probabilities)
-        features = self._expected_features(Independent(self.space, probabilities))
-        if isinstance(predict, Network):
-            return predict(features[None])[0]  # type: ignore[no-any-return]
+        independent = Independent(self.space, probabilities)
+        if not simple:
+            return self._mean_over_all(independent)
+        features = self._expected_features(independent)
+        if isinstance(predict, Perceptrons):
+            return predict(features[None])[0]
         return features @ torch.from_numpy(predict.weights) + predict.bias
+
+    @property
+    def _listable(self) -> bool:
+        space = self.space
+        whole = not structure_of(space).rules and space.valid is None and not space.has_floats
+        return whole and space.size <= LISTED
+
+    @cached_property
+    def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = np.concatenate(list(self.space.enumerate()))
+        return torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(self(rows))
+
+    def _mean_over_all(self, independent: Independent) -> torch.Tensor:
+        rows, costs = self._all
+        total = torch.ones(len(rows), dtype=torch.float64)
+        for column in range(len(self.space)):
+            # One behind the last probability stands 1: for where the decision is not active.
+            own = torch.cat([independent.tensor(column), torch.ones(1, dtype=torch.float64)])
+            total = total * own[rows[:, column]]
+        return (total * costs).sum()
 
     def _expected_features(self, independent: Independent) -> torch.Tensor:
         """The probability of each value of each decision; inactive ones have an entry too."""
@@ -435,6 +541,16 @@ def _indicators(space: Space, scopes: Sequence[tuple[int, ...]], rows: Rows) -> 
         part[np.arange(len(rows)), flat] = 1.0
         parts.append(part)
     return np.concatenate(parts, axis=1)
+
+
+def _without(costs: Floats, seed: int) -> Floats:
+    """For each cost, the one number that stands for the others: for those of other folds."""
+    if len(costs) < 2:
+        return costs.copy()
+    predicted = np.empty(len(costs))
+    for held in folds(len(costs), seed):
+        predicted[held] = _weighted_median(np.delete(costs, held))
+    return predicted
 
 
 def _weighted_median(costs: Floats) -> float:

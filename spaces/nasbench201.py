@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -268,71 +267,3 @@ def _parse(cell: str) -> tuple[str, ...]:
             f"op one of {', '.join(OPERATIONS)}."
         )
     return operations
-
-
-def depends_on_input(space: sn.Space, rows: np.ndarray) -> np.ndarray:
-    """Which cells have a path from the input to the output: `(n,)` booleans of rows `(n, 6)`.
-
-    Without one, the network's output is a constant, which some compilers compute beforehand.
-    """
-    from_input, to_output = _connected(rows)
-    return np.asarray(from_input[:, 3] & to_output[:, 0])
-
-
-def cell_features(space: sn.Space, rows: np.ndarray) -> np.ndarray:
-    """What latencies depend on beside the operations: `(n, 78)` numbers of rows `(n, 6)`.
-
-    Twice the same: of all operations, and of those that have a path to the output alone, because
-    devices differ in whether they run the others. They are which operation is on which edge, how
-    many of each there are, the longest paths by four measures, which nodes are in use, how many
-    additions there are, and whether there is anything.
-
-    >>> space = nasbench201()
-    >>> cell_features(space, space.sample(5)).shape
-    (5, 78)
-    """
-    rows = np.asarray(rows)
-    _, to_output = _connected(rows)
-    ends = np.array([target for _, target in EDGES])
-    live = np.where(to_output[:, ends], rows, 0)
-    return np.concatenate([_structure(rows), _structure(live)], axis=1)
-
-
-# Weights of the five operations, by which the longest path through a cell is measured.
-_LENGTHS = ((0, 0, 1, 1, 0), (0, 0, 0, 1, 0), (0, 1, 1, 1, 1), (0, 0, 1, 3, 0.5))
-
-
-def _connected(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which nodes are reached from the input, and which reach the output: `(n, 4)` each."""
-    there = np.asarray(rows) != 0
-    from_input, to_output = np.zeros((2, len(rows), 4), bool)
-    from_input[:, 0] = to_output[:, 3] = True
-    for edge, (source, target) in enumerate(EDGES):
-        from_input[:, target] |= from_input[:, source] & there[:, edge]
-    for edge, (source, target) in reversed(list(enumerate(EDGES))):
-        to_output[:, source] |= to_output[:, target] & there[:, edge]
-    return from_input, to_output
-
-
-def _structure(rows: np.ndarray) -> np.ndarray:
-    there = rows != 0
-    kinds = [(rows == operation) for operation in range(1, len(OPERATIONS))]
-    parts = [*kinds, np.stack([kind.sum(axis=1) for kind in kinds], axis=1)]
-    for lengths in _LENGTHS:
-        weights = np.array(lengths)
-        longest = np.full((len(rows), 4), -np.inf)
-        longest[:, 0] = 0.0
-        for edge, (source, target) in enumerate(EDGES):
-            along = np.where(there[:, edge], longest[:, source] + weights[rows[:, edge]], -np.inf)
-            longest[:, target] = np.maximum(longest[:, target], along)
-        parts.append(np.maximum(longest[:, 3:], -1.0))
-    into = {node: [e for e, (_, target) in enumerate(EDGES) if target == node] for node in (2, 3)}
-    around = {node: [e for e, edge in enumerate(EDGES) if node in edge] for node in (1, 2)}
-    parts += [there[:, around[node]].any(axis=1)[:, None] for node in (1, 2)]
-    parts += [np.maximum(0, there[:, into[n]].sum(axis=1) - 1)[:, None] for n in (2, 3)]
-    parts += [
-        ~there.any(axis=1)[:, None],
-        there.sum(axis=1)[:, None],
-        there[:, 3:].any(axis=1)[:, None],
-    ]
-    return np.concatenate(parts, axis=1).astype(np.float64)

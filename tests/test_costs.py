@@ -13,8 +13,8 @@ import torch
 
 import symnas as sn
 from symnas import cost_models as cm
-from symnas.costs.bound_constraints import wilson
 from symnas.costs.code import code_digest
+from symnas.costs.intervals import wilson
 from symnas.testing.costs import check_cost_model
 
 

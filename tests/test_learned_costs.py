@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
-from symnas.spaces import Stage, mobilenet
-from symnas.spaces.nasbench201 import cell_features, depends_on_input, nasbench201
+from symnas.spaces import Stage, mobilenet, nasbench201
 
 import symnas as sn
 from symnas import cost_models as cm
+from symnas.costs.learned.features import effects
 
 SPACE = mobilenet([Stage([8, 12], [1, 2], 2, (3, 5), (3, 6), (False,)), Stage([16], [1, 2])], 8, 16)
 MACS = cm.Macs().bind(SPACE)
@@ -87,21 +87,32 @@ def test_a_device_is_adapted_from_others():
     assert errors[0] < 0.1 and errors[0] < errors[1]
 
 
-def test_dead_branches_can_be_told():
+def test_dead_branches_are_found():
     space = nasbench201(channels=4, cells=1, canonical=False)
+    # The second has a convolution beside the first's, which leads nowhere; the third leads nowhere.
     rows = np.array([[0, 0, 0, 3, 0, 0], [3, 0, 0, 3, 0, 0], [3, 0, 0, 0, 0, 0]], np.int32)
-    features = cell_features(space, rows)
-    half = features.shape[1] // 2
-    assert np.array_equal(features[0, half:], features[1, half:])  # the same lives
-    assert not np.array_equal(features[0, :half], features[1, :half])
-    assert depends_on_input(space, rows).tolist() == [True, True, False]
     drawn = space.sample(400, seed=1)
-    alive = depends_on_input(space, drawn)
-    costs = np.where(alive, 5.0 + (drawn == 3).sum(axis=1), 0.01)
-    bound = cm.Learned.of_rows(
-        space, drawn, costs, regressor="linear", features=cell_features, connected=depends_on_input
-    ).bind(space)
+    told = effects(space, drawn)
+    assert 0.5 < told.connected.mean() < 1.0
+    costs = np.where(told.connected, 5.0 + (drawn == 3).sum(axis=1), 0.01)
+    bound = cm.Learned.of_rows(space, drawn, costs, regressor="linear").bind(space)
     assert bound(rows) == pytest.approx([6.0, 7.0, 0.01], rel=0.05)
+    blind = cm.Learned.of_rows(space, drawn, costs, regressor="linear", features=None).bind(space)
+    assert bound.error.mean_relative < 0.1 * blind.error.mean_relative
+
+
+def test_own_features_take_the_place_of_those_that_are_found():
+    rows, _ = samples(60)
+    costs = 1.0 + (rows.sum(axis=1) % 3)
+
+    def remainder(space, rows):
+        return np.eye(3)[rows.sum(axis=1) % 3]
+
+    told = cm.Learned.of_rows(SPACE, rows, costs, regressor="linear", features=remainder)
+    assert told.bind(SPACE).error.mean_relative < 0.02
+    with pytest.raises(ValueError, match="`features` gave an array of shape"):
+        wrong = cm.Learned.of_rows(SPACE, rows, costs, features=lambda space, rows: np.ones(3))
+        wrong.bind(SPACE)
 
 
 def test_mistakes_are_named_and_samples_identify_the_model():
@@ -113,7 +124,7 @@ def test_mistakes_are_named_and_samples_identify_the_model():
     with pytest.raises(sn.DeclarationError, match="regressor"):
         cm.Learned.of_rows(SPACE, rows, costs, regressor="forest")
     with pytest.raises(sn.DeclarationError, match="features"):
-        cm.Learned.of_rows(SPACE, rows, costs, regressor="table", features=cell_features)
+        cm.Learned.of_rows(SPACE, rows, costs, regressor="table", features=lambda space, rows: rows)
     one, same = (cm.Learned.of_rows(SPACE, rows, costs) for _ in range(2))
     other = cm.Learned.of_rows(SPACE, rows, 2 * costs)
     assert one == same and hash(one) == hash(same) and one != other

@@ -168,7 +168,7 @@ class BoundCost:
 
     def plot_error(self, **options: Any) -> Axes:
         """Predicted against measured costs: see `symnas.reports.cost_plots`."""
-        from symnas.reports.cost_plots import plot_predicted_against_measured
+        from symnas.reports.cost_errors import plot_predicted_against_measured
 
         return plot_predicted_against_measured(self, **options)
 

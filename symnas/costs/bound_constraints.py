@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +17,7 @@ from symnas.costs.bound import BoundCost, Bounds
 from symnas.costs.constraints import Constraint, Constraints, Predicate
 from symnas.costs.feasible import Ceiling, Feasible, Limit, Sampler
 from symnas.costs.independent import Independent
+from symnas.costs.intervals import wilson
 from symnas.costs.scopes import TooCoupled
 from symnas.costs.structure import structure_of
 from symnas.errors import DeclarationError, Infeasible
@@ -467,20 +467,6 @@ def _accepted(
         found.append(kept)
         count += len(kept)
     return np.concatenate(found)[:n]
-
-
-def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a share.
-
-    >>> low, high = wilson(0, 100)
-    >>> low, round(high, 3)
-    (0.0, 0.037)
-    """
-    share, spread = successes / n, z * z / n
-    center = share + spread / 2
-    margin = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    low, high = (center - margin) / (1 + spread), (center + margin) / (1 + spread)
-    return (0.0 if successes == 0 else low, 1.0 if successes == n else high)
 
 
 def _identity(function: Any) -> str:
