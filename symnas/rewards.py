@@ -3,10 +3,11 @@
 `Absolute` is the reward of G. Bender et al., "Can weight sharing outperform random architecture
 search? An investigation with TuNAS", CVPR 2020, arXiv:2008.06120, Section 4; `Mnas` and `MnasHard`
 are the soft and the hard one of M. Tan et al., "MnasNet", CVPR 2019, arXiv:1807.11626, Section 3.1.
-Exponents and defaults are those of the code of TuNAS.
+The formulas are those of the code of TuNAS.
 
 A reward is a frozen value: `reward(quality, costs)` is a number, or a tensor where it is given
-tensors, so that gradients flow. Costs come by name, as a trial records them.
+tensors, so that gradients flow. Costs come by name, as a trial records them: those of drawn
+architectures, or expected ones (`bound.expected(probabilities)`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -26,7 +27,14 @@ __all__ = ["Absolute", "Mnas", "MnasHard", "Reward", "Several"]
 
 
 class Reward:
-    """Weighs quality against costs; `first & second` does so against several."""
+    """Weighs quality against costs; `first & second` does so against several.
+
+    Attributes:
+        costs: the cost models that it asks for.
+        needs_positive: whether it multiplies the quality, which then must not be negative.
+    """
+
+    needs_positive: ClassVar[bool] = False
 
     @property
     def costs(self) -> tuple[CostModel, ...]:
@@ -50,6 +58,8 @@ class Reward:
         raise NotImplementedError
 
     def __and__(self, other: Reward) -> Several:
+        if not isinstance(other, Reward):
+            return NotImplemented
         return Several((*_several(self), *_several(other)))
 
 
@@ -108,6 +118,7 @@ class _ToTarget(Reward):
         }
 
     def _ratio(self, costs: Mapping[str, Any]) -> Any:
+        """Cost over target."""
         if self.cost.name not in costs:
             known = ", ".join(costs) or "none"
             raise KeyError(f"The reward needs the cost {self.cost.name!r}; given are {known}.")
@@ -147,23 +158,33 @@ class Mnas(_ToTarget):
 
     Raises:
         DeclarationError: the target is not positive, or beta is.
-        ValueError: the quality is negative (when called).
+        ValueError: the quality is negative, or the cost is not positive (when called).
 
     >>> from symnas import cost_models as cm
     >>> Mnas(cm.Macs(), target=100, beta=-1)(0.8, {"macs": 200})
     0.4
     """
 
-    def __call__(self, quality: Any, costs: Mapping[str, Any]) -> Any:
-        return _positive(quality) * self._factor(costs)
+    needs_positive: ClassVar[bool] = True
 
-    def _factor(self, costs: Mapping[str, Any]) -> Any:
-        return self._ratio(costs) ** self.beta
+    def __call__(self, quality: Any, costs: Mapping[str, Any]) -> Any:
+        _refuse_negative(quality)
+        return quality * self._factor(self._ratio(costs))
+
+    def _factor(self, ratio: Any) -> Any:
+        if _lowest(ratio) <= 0:
+            raise ValueError(
+                f"The cost {self.cost.name!r} is not positive, so its power {self.beta:g} is no "
+                "reward. Use sn.rewards.MnasHard or sn.rewards.Absolute."
+            )
+        return ratio**self.beta
 
 
 @attrs.frozen(str=False)
 class MnasHard(Mnas):
     """`quality * min((cost / target) ** beta, 1)`: nothing is gained below the target.
+
+    The nearer beta is to 0, the softer the target; MnasNet's own hard one has -1.
 
     Raises:
         DeclarationError: the target is not positive, or beta is.
@@ -175,9 +196,11 @@ class MnasHard(Mnas):
     (0.8, 0.4)
     """
 
-    def _factor(self, costs: Mapping[str, Any]) -> Any:
-        factor = self._ratio(costs) ** self.beta
-        return factor.clamp(max=1.0) if isinstance(factor, torch.Tensor) else min(factor, 1.0)
+    def _factor(self, ratio: Any) -> Any:
+        # The same as the minimum of the power, and finite with its gradient where the cost is 0.
+        if isinstance(ratio, torch.Tensor):
+            return ratio.clamp(min=1.0) ** self.beta
+        return max(ratio, 1.0) ** self.beta
 
 
 @attrs.frozen
@@ -193,6 +216,21 @@ class Several(Reward):
     """
 
     rewards: tuple[Reward, ...]
+
+    def __attrs_post_init__(self) -> None:
+        models: dict[str, CostModel] = {}
+        for cost in self.costs:
+            if models.setdefault(cost.name, cost) != cost:
+                raise DeclarationError(
+                    f"Two different cost models of this reward are named {cost.name!r}: "
+                    f"{models[cost.name]!r} and {cost!r}. Give one another name, as in "
+                    f'cost.named("{cost.name}_b").'
+                )
+
+    @property
+    def needs_positive(self) -> bool:  # type: ignore[override]
+        """Whether one of them multiplies the quality."""
+        return any(reward.needs_positive for reward in self.rewards)
 
     @property
     def costs(self) -> tuple[CostModel, ...]:
@@ -214,14 +252,17 @@ def _several(reward: Reward) -> tuple[Reward, ...]:
     return reward.rewards if isinstance(reward, Several) else (reward,)
 
 
-def _positive(quality: Any) -> Any:
-    lowest = float(quality.detach().min()) if isinstance(quality, torch.Tensor) else quality
+def _lowest(value: Any) -> float:
+    return float(value.detach().min()) if isinstance(value, torch.Tensor) else float(value)
+
+
+def _refuse_negative(quality: Any) -> None:
+    lowest = _lowest(quality)
     if lowest < 0:
         raise ValueError(
             f"The quality ({lowest:.6g}) is negative, so a factor would reward cost. Use "
             "sn.rewards.Absolute, or a quality that is not negative, such as an accuracy."
         )
-    return quality
 
 
 def _is_number(value: Any) -> bool:

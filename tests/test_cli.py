@@ -52,7 +52,7 @@ def test_show(folder):
     text = symnas(folder, "show", "mine:tiny", "--cost", "macs").stdout
     assert "2 architectures" in text
     assert "args[1].out_features" in text
-    assert "macs (MACs): smallest" in text
+    assert "macs: smallest" in text
 
 
 def test_search_then_report(folder):

@@ -118,7 +118,7 @@ def limit_text(name: str, limits: Limits, unit: str | None) -> str:
 
     >>> from symnas.costs.comparison import Limits
     >>> limit_text("macs", Limits(upper=292674.72), "MACs"), limit_text("energy", Limits(1.5), "mJ")
-    ('macs ≤ 292,675 MACs', 'energy ≥ 1.5 mJ')
+    ('macs ≤ 292,675', 'energy ≥ 1.5 mJ')
     """
     upper = limits.upper is not None
     value = limits.upper if limits.upper is not None else limits.lower

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from symnas.costs.intervals import narrower
 from symnas.reports.cost_canvas import limit_text, share
 from symnas.reports.measures import Numbers
 
@@ -120,17 +121,11 @@ def _limits(cost: BoundCost, limit: Any) -> tuple[Limits, ...]:
 def _bounds(
     cost: BoundCost, limits: tuple[Limits, ...], costs: Numbers
 ) -> tuple[float, float, bool]:
-    """Bounds on the share, and whether they are certain; of two kinds the narrower ones."""
-    from symnas.costs.bound_constraints import wilson
-
+    """Bounds on the share, and whether they are certain."""
     if not limits:
         return 1.0, 1.0, True
     kept = np.logical_and.reduce([limit.hold(costs) for limit in limits])
-    seen = wilson(int(kept.sum()), len(kept))
-    certain = _certain(cost, limits)
-    if certain is None or certain[1] - certain[0] > seen[1] - seen[0]:
-        return *seen, False
-    return *certain, True
+    return narrower(_certain(cost, limits), kept)
 
 
 def _certain(cost: BoundCost, limits: tuple[Limits, ...]) -> tuple[float, float] | None:

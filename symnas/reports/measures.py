@@ -27,8 +27,15 @@ _LIMIT = re.compile(
 class Limit:
     """A constraint `name relation value`, as a study records it.
 
+    Attributes:
+        name: of the cost or metric.
+        relation: "<=", "<", ">=" or ">".
+        value: the limit itself.
+        unit: of the value, or None.
+        source: "costs" or "metrics": which of them is limited; None if that is not known.
+
     >>> Limit.parse("latency <= 2.0 ms")
-    Limit(name='latency', relation='<=', value=2.0, unit='ms')
+    Limit(name='latency', relation='<=', value=2.0, unit='ms', source=None)
     >>> Limit.parse("<lambda> in the user's script") is None
     True
     """
@@ -37,6 +44,26 @@ class Limit:
     relation: str
     value: float
     unit: str | None
+    source: str | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> list[Limit]:
+        """The limits in what a study records; older records have them as text alone."""
+        if "limits" not in record:
+            texts = record.get("constraints", ())
+            return [limit for text in texts if (limit := cls.parse(text))]
+        return [
+            cls(
+                entry["name"],
+                sign if entry["strict"] else sign + "=",
+                entry[end],
+                entry["unit"],
+                entry["of"] + "s",
+            )
+            for entry in record["limits"]
+            for end, sign in (("lower", ">"), ("upper", "<"))
+            if entry[end] is not None
+        ]
 
     @classmethod
     def parse(cls, text: str) -> Limit | None:
@@ -95,7 +122,7 @@ class Measure:
 
 def measures(study: Study, trials: Sequence[Trial]) -> list[Measure]:
     """Everything that trials have numbers of: the reward, objectives, costs, other metrics."""
-    limits = [limit for text in study.record.get("constraints", ()) if (limit := Limit.parse(text))]
+    limits = Limit.of(study.record)
     found: list[Measure] = []
     if study.record.get("reward"):
         found.append(Measure("reward", "scores", None, "maximize", True))
@@ -137,7 +164,7 @@ def _measure(
     direction: str | None = None,
     objective: bool = False,
 ) -> Measure:
-    own = tuple(limit for limit in limits if limit.name == name)
+    own = tuple(limit for limit in limits if limit.name == name and limit.source in (None, source))
     unit = unit or next((limit.unit for limit in own if limit.unit), None)
     if unit is not None and unit.casefold() == name.casefold():
         unit = None  # "parameters" are counted in parameters

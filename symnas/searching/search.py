@@ -119,7 +119,8 @@ def _begin(
     """The recorded search of that name: continued, begun, or begun anew with what fits."""
     old = store.find(name)
     if old is None:
-        return store.begin_search(name, setting.record(ahead or settings.n))
+        record = setting.record(ahead or settings.n)
+        return store.begin_search(name, _with_costs(record, setting))
     record = setting.record(ahead or old.record["ahead"])
     try:
         check_unchanged(name, old.record, record, store.count(old.id).get("done", 0))
@@ -128,8 +129,16 @@ def _begin(
             raise
         carried = carry(store, old, setting, record)
         shown.say(f'The search "{name}" has changed: {carried}.')
-        return store.begin_search(name, record, archive=old, carried=carried.trials)
+        begun = _with_costs(record, setting)
+        return store.begin_search(name, begun, archive=old, carried=carried.trials)
     return old
+
+
+def _with_costs(record: dict[str, Any], setting: Setting) -> dict[str, Any]:
+    """A record with how costs vary over the space, which is computed once."""
+    from symnas.searching.cost_record import drawn
+
+    return {**record, "drawn": drawn(setting.space, setting.costs, setting.constraints)}
 
 
 def _run(

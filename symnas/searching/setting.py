@@ -77,11 +77,7 @@ class Setting:
         if arguments:
             space = space.with_task(dict(arguments))
         wanted = objectives(maximize, minimize)
-        if reward is not None and (len(wanted) != 1 or not callable(reward)):
-            raise ValueError(
-                f"`reward` ({text_of(reward)}) must be a reward such as sn.rewards.Absolute(cost, target=20.0), with exactly one "
-                f"objective whose quality it weighs against costs; there are {len(wanted)}."
-            )
+        _check_reward(reward, wanted)
         limits = Constraints.of(subject_to)
         models = [constraint.cost for constraint in limits.costs]
         models += [objective.cost for objective in wanted if objective.cost is not None]
@@ -115,23 +111,29 @@ class Setting:
         return {name: float(cost(rows)[0]) for name, cost in self.costs.items()}
 
     def scores(self, metrics: Mapping[str, float], costs: Mapping[str, float]) -> list[float]:
-        """One score per objective, larger is better.
+        """One score per objective, larger is better; with a reward, that alone.
 
         Raises:
             KeyError: a metric is missing.
+            ValueError: the reward is no finite number.
         """
         scores = [
             float(o.score(metrics[o.name] if o.cost is None else costs[o.name]))
             for o in self.objectives
         ]
-        if self.reward is not None:
-            return [float(self.reward(scores[0], costs))]
-        return scores
+        if self.reward is None:
+            return scores
+        reward = float(self.reward(scores[0], costs))
+        if not math.isfinite(reward):
+            raise ValueError(f"it gave {reward} for the quality {scores[0]:.6g}")
+        return [reward]
 
     def judge(
         self, metrics: Mapping[str, float], costs: Mapping[str, float]
     ) -> tuple[list[float], str | None]:
-        """The scores of a trial, and why it fails nevertheless: a metric breaks a constraint.
+        """The scores of a trial, and why it fails nevertheless, if it does.
+
+        It fails where a metric breaks a constraint, or where there is no reward for it.
 
         Raises:
             KeyError: a metric is missing.
@@ -139,7 +141,10 @@ class Setting:
         broken = [] if self.constraints is None else self.constraints.violated(metrics)
         if broken:
             return self.failure, f"the metrics break {', '.join(broken)}"
-        return self.scores(metrics, costs), None
+        try:
+            return self.scores(metrics, costs), None
+        except ValueError as problem:
+            return self.failure, f"reward: {problem}"
 
     @property
     def failure(self) -> list[float]:
@@ -148,6 +153,7 @@ class Setting:
 
     def record(self, ahead: int) -> dict[str, Any]:
         """What a study records, and compares when the search is continued."""
+        from symnas.searching.cost_record import limits
         from symnas.studies.record import decision_record, versions
 
         return {
@@ -167,6 +173,7 @@ class Setting:
             "costs": {name: cost.model.describe() for name, cost in self.costs.items()},
             "reward": None if self.reward is None else _describe_reward(self.reward),
             "constraints": [] if self.constraints is None else list(self.constraints.describe()),
+            "limits": limits(self.constraints),
             "algorithm": text_of(self.algorithm),
             "seed": self.seed,
             "ahead": ahead,
@@ -200,6 +207,26 @@ def _check_algorithm(algorithm: Any) -> None:
         "symnas.algorithms.RegularizedEvolution(). A pg.DNAGenerator goes through "
         "symnas.algorithms.PyGlove(generator)."
     )
+
+
+def _check_reward(reward: Any, wanted: Sequence[Objective]) -> None:
+    if reward is None:
+        return
+    if isinstance(reward, type) or not callable(reward):
+        raise ValueError(
+            f"`reward` ({text_of(reward)[:80]}) must be a reward, such as "
+            "sn.rewards.Absolute(cost, target=20.0), or a function reward(quality, costs)."
+        )
+    if len(wanted) != 1:
+        raise ValueError(
+            f"`reward` ({text_of(reward)[:80]}) weighs the quality of exactly one objective against "
+            f"costs; there are {len(wanted)}. Leave out the reward, or all objectives but one."
+        )
+    if getattr(reward, "needs_positive", False) and wanted[0].direction == "minimize":
+        raise ValueError(
+            f"`reward` ({reward}) multiplies the quality, and that of minimize={wanted[0].name!r} "
+            "would be negative. Use sn.rewards.Absolute, or maximize something."
+        )
 
 
 def _bound_costs(

@@ -90,7 +90,7 @@ def _cost_line(space: Space, bound: BoundCost, seed: int) -> str:
     values = bound(rows[space.is_valid(rows)])
     typical = number_text(float(np.median(values))) if len(values) else "unknown"
     found = bound.range()
-    unit = "" if bound.unit == bound.name else f" ({bound.unit})"
+    unit = "" if bound.unit.casefold() == bound.name.casefold() else f" ({bound.unit})"
     how = "" if found.exact else f", found among {found.evaluations} architectures"
     line = (
         f"{bound.name}{unit}: smallest {number_text(found.low)}, typical {typical}, "

@@ -26,7 +26,7 @@ function recordSection() {
   const items = [
     ["Objectives", (record.objectives || []).map((o) => `${o.direction} ${o.name}${o.unit ? ` (${o.unit})` : ""}`)],
     ["Constraints", data.constraints.length ? data.constraints : ["none"]],
-    ["Reward", record.reward ? [plain(record.reward)] : null],
+    ["Reward", record.reward ? rewardText(record.reward) : null],
     ["Algorithm", [plain(record.algorithm)]],
     ["Task", [plain(record.task)]],
     ["Seed", [plain(record.seed)]],
@@ -43,6 +43,23 @@ function recordSection() {
       "trials. In Python an architecture of this page is ", h("code", {}, recall(selection.index === null ? 0 : selection.index)), "."),
     h("details", {}, h("summary", {}, "The exact record"),
       h("div", { class: "buttons" }, copyButton("Copy the record", text, "")), h("pre", { class: "record" }, text)));
+}
+
+// The formulas of `symnas.rewards`, a line each; of another reward what is recorded.
+function rewardText(reward) {
+  if (Array.isArray(reward.rewards))
+    return reward.rewards.flatMap((part, i) => rewardText(part).map((text) => (i ? "then " : "") + text));
+  const { cost, target, beta } = reward;
+  if (!cost || typeof target !== "number" || typeof beta !== "number") return [plain(reward)];
+  const unit = cost.unit && cost.unit.toLowerCase() !== cost.name.toLowerCase() ? " " + cost.unit : "";
+  const ratio = `${cost.name} / ${format(target)}${unit}`;
+  const power = `(${ratio}) to the power of ${format(beta)}`;
+  const formulas = {
+    Absolute: `quality − ${format(Math.abs(beta))} × |${ratio} − 1|`,
+    Mnas: `quality × ${power}`,
+    MnasHard: `quality × ${power}, at most the quality`,
+  };
+  return [reward.reward in formulas ? `${reward.reward}: ${formulas[reward.reward]}` : plain(reward)];
 }
 
 const plain = (value) => typeof value === "string" ? value : JSON.stringify(value);
