@@ -475,8 +475,8 @@ class Adapted(_FromSamples):
         predicted = np.empty(len(costs))
         for held in folds(len(costs), self.seed):
             kept = np.setdiff1d(np.arange(len(costs)), held)
-            predicted[held] = Linear.fitted(known[kept], costs[kept])(known[held])
-        linear = Linear.fitted(known, costs)
+            predicted[held] = _weights(known[kept], costs[kept])(known[held])
+        linear = _weights(known, costs)
         error = Accuracy(np.maximum(predicted, LEAST * costs.min()), costs)
         if all(isinstance(bound, TableCost) for bound in bounds):
             table = CostTable(linear.bias)
@@ -518,6 +518,16 @@ class AdaptedCost(BoundCost):
         for weight, part in zip(self._linear.weights.tolist(), self.parts, strict=True):
             total = total + weight * part.expected(probabilities)
         return total
+
+
+def _weights(known: Floats, costs: Floats) -> Linear:
+    """The fit to costs that are not tiny.
+
+    A network that a compiler folds to a constant costs a thousandth: its relative error would
+    outweigh that of all others.
+    """
+    used = costs >= APART * np.median(costs)
+    return Linear.fitted(known[used], costs[used])
 
 
 def _scopes(space: Space, n: int) -> list[tuple[int, ...]]:
