@@ -5,5 +5,13 @@ from symnas.algorithms.local_search import LocalSearch
 from symnas.algorithms.pyglove import PyGlove
 from symnas.algorithms.random_search import RandomSearch
 from symnas.algorithms.regularized_evolution import RegularizedEvolution
+from symnas.algorithms.single_path_one_shot import SinglePathOneShot
 
-__all__ = ["GridSearch", "LocalSearch", "PyGlove", "RandomSearch", "RegularizedEvolution"]
+__all__ = [
+    "GridSearch",
+    "LocalSearch",
+    "PyGlove",
+    "RandomSearch",
+    "RegularizedEvolution",
+    "SinglePathOneShot",
+]

@@ -7,7 +7,7 @@ architecture or breaks a constraint. It keeps one short key a proposal.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from symnas.costs.independent import Independent
 from symnas.searchspace.space import Seed, Space, seed_of
 
 if TYPE_CHECKING:
+    from symnas.costs.bound import BoundCost
     from symnas.costs.bound_constraints import BoundConstraints
     from symnas.searching.objectives import Objective
 
@@ -49,6 +50,8 @@ class Problem:
         objectives: what is improved; see `sn.Objective`.
         constraints: what `sn.Constraints.of(...).bind(space)` gives, or None.
         seed: all randomness comes from it.
+        reward: weighs the objective against costs, see `symnas.rewards`; or None.
+        costs: bound costs by name, of the constraints and the reward.
 
     >>> import symnas as sn
     >>> problem = sn.Problem(sn.Space(sn.nn.Linear(4, sn.oneof([8, 16, 32]))), seed=1)
@@ -64,11 +67,15 @@ class Problem:
         objectives: Sequence[Objective] = (),
         constraints: BoundConstraints | None = None,
         seed: int = 0,
+        reward: Callable[[float, Mapping[str, float]], float] | None = None,
+        costs: Mapping[str, BoundCost] | None = None,
     ) -> None:
         self.space = space
         self.objectives = tuple(objectives)
         self.constraints = constraints
         self.seed = seed
+        self.reward = reward
+        self.costs = dict(costs or {})
         self.count = 0
         self.exhausted = False
         self._proposed: set[bytes] = set()

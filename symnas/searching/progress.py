@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Progress:
         self._problem: Any = None
         self._total = total
         self._reasons: set[str] = set()
+        self._training: str | None = None
         self._began = self._shown = time.monotonic()
         self._show = show
         self._console: Any = None
@@ -79,6 +81,12 @@ class Progress:
                 self.best, self.best_number = score, entry.number
         self._refresh()
 
+    def training(self, done: int, epochs: int, told: Mapping[str, float]) -> None:
+        """An epoch of a supernet's training has ended."""
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+        self._training = f"supernet: epoch {done} of {epochs}, {numbers}" if done < epochs else None
+        self._refresh(force=done == epochs)
+
     def say(self, text: str) -> None:
         """One line for people, beside the bar."""
         if self._console is not None:
@@ -89,6 +97,8 @@ class Progress:
 
         Like "12 of 200 trials, best accuracy 0.931, 1 failed, 40% feasible, 0:03:10 left".
         """
+        if self._training is not None:
+            return self._training
         count = self.done + self.failed
         parts = [f"{count} of {self._total} trials" if self._total else f"{count} trials"]
         if self.best is not None and len(self._setting.objectives) == 1:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from symnas.errors import StudyChanged
+from symnas.oneshot.algorithm import OneShot, OneShotRun
+from symnas.oneshot.shared import prepare, task_of
 from symnas.searching.algorithm import Algorithm
 from symnas.searching.carry import carry
 from symnas.searching.evaluation import Evaluator, call_of_task
@@ -59,7 +61,8 @@ def search(
         maximize, minimize: names of metrics, or cost models; one or a list.
         subject_to: constraints, such as `[latency <= 2.0]`; what breaks one is never proposed.
         reward: weighs the one objective against costs, see `symnas.rewards`.
-        trials: the total number, those of earlier calls included.
+        trials: the total number, those of earlier calls included. By default until nothing is left
+            to propose; one for a one-shot algorithm: the network that its supernet gives.
         seconds: no trial begins later than this after the call.
         study: path of a SQLite file, a database URL, or None to keep nothing beyond the process.
         name: of this search within the study, by default "search".
@@ -92,6 +95,9 @@ def search(
     settings = Workers.of(workers)
     call_of_task(task)
     _check_limits(trials, seconds, ahead, on_change)
+    if isinstance(algorithm, OneShot):
+        task = task_of(algorithm, task)
+        trials = 1 if trials is None and seconds is None else trials
     setting = Setting.of(
         space, algorithm, task, maximize=maximize, minimize=minimize, subject_to=subject_to,
         reward=reward, initial=initial, seed=seed,
@@ -156,9 +162,12 @@ def _run(
         if settings.inline
         else Pool(settings, setting.task, setting.metrics, setting.space)
     )
+    run = setting.algorithm.start(problem)
+    if isinstance(run, OneShotRun):
+        prepare(run, setting.task, store.folder(row, "supernet"), shown.training)
     loop = Loop(
         problem=problem,
-        run=setting.algorithm.start(problem),
+        run=run,
         journal=Journal(store, row, setting),
         workplace=workplace,
         progress=shown,

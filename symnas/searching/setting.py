@@ -104,7 +104,9 @@ class Setting:
 
     def problem(self) -> Problem:
         """The problem, as an algorithm sees it at the beginning."""
-        return Problem(self.space, self.objectives, self.constraints, self.seed)
+        return Problem(
+            self.space, self.objectives, self.constraints, self.seed, self.reward, self.costs
+        )
 
     def costs_of(self, rows: Rows) -> dict[str, float]:
         """What the cost models say about one row `(1, columns)`."""

@@ -124,8 +124,8 @@ class Store:
         with self._engine.connect() as connection:
             return tuple(connection.execute(query).scalars())
 
-    def folder(self, search: SearchRow, number: int) -> Path:
-        """Where a trial keeps its files."""
+    def folder(self, search: SearchRow, number: int | str) -> Path:
+        """Where a trial keeps its files; or something else of the search, by name."""
         return self.database.files / search.folder / str(number)
 
     # --- trials -------------------------------------------------------------------------------

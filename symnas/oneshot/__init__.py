@@ -1,0 +1,1 @@
+"""One-shot search: algorithms that train one supernet instead of many networks."""

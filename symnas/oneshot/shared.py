@@ -1,0 +1,95 @@
+"""Trials of one-shot searches: networks that are trained alone, or have the supernet's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from symnas.oneshot.algorithm import OneShot, OneShotRun
+from symnas.oneshot.training import CHECKPOINT, Shown, Training, check_task
+from symnas.oneshot.workshop import Workshop
+from symnas.searching.identity import text_of
+from symnas.searching.problem import Problem
+from symnas.supernet.supernet import Supernet
+from symnas.tasks.task import Task
+
+if TYPE_CHECKING:
+    from symnas.searchspace.space import Space
+
+
+@attrs.define(eq=False)
+class SharedTask:
+    """A task whose networks are not trained, but taken from a supernet.
+
+    Attributes:
+        task: whose data and metrics.
+        algorithm: what trains the supernet.
+        space: of the supernet; it and what follows are known once the search has begun.
+        folder: where the supernet's checkpoint is.
+        seed: of the search.
+    """
+
+    task: Task
+    algorithm: OneShot
+    space: Space | None = None
+    folder: Path | None = None
+    seed: int = 0
+    _workshop: Workshop | None = attrs.field(default=None, init=False)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The task's arguments that hold a choice: none."""
+        return self.task.arguments
+
+    def describe(self) -> dict[str, Any]:
+        """What makes two such tasks the same."""
+        return {"task": self.task.describe(), "weights of": text_of(self.algorithm)}
+
+    def evaluate(self, architecture: Any, trial: Any = None) -> dict[str, float]:
+        """The metrics of a network with shared weights; its weights are kept."""
+        shop = self._shop()
+        row = shop.net.space.encode(architecture)
+        model, metrics = shop.inherited(row)
+        if trial is not None:
+            trial.save(model)
+        return metrics
+
+    def _shop(self) -> Workshop:
+        if self._workshop is None:
+            assert self.space is not None and self.folder is not None
+            device = self.task._device()
+            net = Supernet(self.space, sharing=self.algorithm.sharing)
+            saved = torch.load(self.folder / CHECKPOINT, weights_only=True, map_location="cpu")
+            net.load_state_dict(saved["net"])
+            problem = Problem(self.space, seed=self.seed)
+            self._workshop = Workshop(self.task, net.to(device), problem, 0, device)
+        return self._workshop
+
+    def __getstate__(self) -> dict[str, Any]:
+        fields = [field.name for field in attrs.fields(type(self))]
+        return {**{name: getattr(self, name) for name in fields}, "_workshop": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def task_of(algorithm: OneShot, task: Any) -> Any:
+    """What evaluates the trials of a one-shot search."""
+    return task if algorithm.retrain or not isinstance(task, Task) else SharedTask(task, algorithm)
+
+
+def prepare(run: OneShotRun, task: Any, folder: Path, show: Shown) -> None:
+    """Has the run train its supernet when it is first asked.
+
+    Raises:
+        SymnasError: the task or the objective is not what a supernet can be trained for.
+    """
+    own = task.task if isinstance(task, SharedTask) else task
+    training = Training(run, check_task(run.algorithm, run.problem, own), folder, show)
+    run.train_with(training)
+    if isinstance(task, SharedTask):
+        task.space, task.folder, task.seed = run.problem.space, folder, run.problem.seed

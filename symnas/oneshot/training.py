@@ -1,0 +1,131 @@
+"""Training a supernet: epoch by epoch, with a checkpoint after each, from which it continues."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from symnas.errors import StorageError, SymnasError
+from symnas.oneshot.algorithm import OneShot, OneShotRun
+from symnas.oneshot.workshop import Workshop
+from symnas.supernet.supernet import Supernet
+from symnas.tasks.batches import check_input
+from symnas.tasks.checks import check_closed
+from symnas.tasks.seeding import derive, seeded
+from symnas.tasks.task import Task
+
+if TYPE_CHECKING:
+    from symnas.searching.problem import Problem
+
+CHECKPOINT, HISTORY = "supernet.pt", "training.json"
+
+Shown = Callable[[int, int, dict[str, float]], Any]
+
+
+@attrs.define
+class Training:
+    """The training of one run's supernet.
+
+    Attributes:
+        run: what trains it.
+        task: whose data and recipe.
+        folder: where checkpoints are kept.
+        show: `show(epochs done, epochs in all, numbers)`, called after each epoch.
+    """
+
+    run: OneShotRun
+    task: Task
+    folder: Path
+    show: Shown
+
+    def __call__(self) -> Supernet:
+        """Trains, or goes on where a killed training was; gives the supernet."""
+        algorithm, problem = self.run.algorithm, self.run.problem
+        device = self.task._device()
+        net = supernet_of(problem, algorithm, device)
+        workshop = Workshop(self.task, net, problem, algorithm.epochs, device)
+        with seeded(derive(problem.seed, "begin"), device):
+            self.run.begin(workshop)
+        history = self._continued(net)
+        for number in range(len(history), algorithm.epochs):
+            clock = time.perf_counter()
+            with seeded(derive(problem.seed, f"epoch {number}"), device):
+                told = {k: float(v) for k, v in self.run.epoch(number).items()}
+            history.append({**told, "seconds": time.perf_counter() - clock})
+            self._save(net, history)
+            self.show(number + 1, algorithm.epochs, history[-1])
+        self._write({"epochs": history, "result": self.run.notes()})
+        return net
+
+    def _continued(self, net: Supernet) -> list[dict[str, float]]:
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return []
+        try:
+            saved = torch.load(path, weights_only=True, map_location="cpu")
+            net.load_state_dict(saved["net"])
+            self.run.load(saved["run"])
+            return list(saved["history"])
+        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise StorageError(
+                f"The checkpoint {path} cannot be read ({type(error).__name__}: {error}). Remove it to "
+                "train the supernet anew."
+            ) from error
+
+    def _save(self, net: Supernet, history: list[dict[str, float]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        saved = {"net": net.state_dict(), "run": self.run.state(), "history": history}
+        _replace(self.folder / CHECKPOINT, lambda path: torch.save(saved, path))
+        self._write({"epochs": history})
+
+    def _write(self, told: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(told, indent=1)
+        _replace(self.folder / HISTORY, lambda path: path.write_text(text))
+
+
+def supernet_of(problem: Problem, algorithm: OneShot, device: torch.device) -> Supernet:
+    """The supernet of a run, with the initial weights that the seed gives."""
+    with seeded(derive(problem.seed, "supernet"), torch.device("cpu")):
+        return Supernet(problem.space, sharing=algorithm.sharing).to(device)
+
+
+def check_task(algorithm: OneShot, problem: Problem, task: Any) -> Task:
+    """The task, if weights can be shared in it.
+
+    Raises:
+        SymnasError: it is no `sn.Task`, or the objective is none of its metrics.
+        DeclarationError: its data do not fit the space, or its arguments have choices.
+    """
+    name = type(algorithm).__name__
+    if not isinstance(task, Task):
+        raise SymnasError(
+            f"{name} trains one supernet, so it needs to know the data, the loss and the optimizer: give "
+            f"it a task such as sn.Task((x, y), epochs=10), instead of {task!r:.60}. A function that "
+            "evaluates one architecture goes with alg.RandomSearch() and the like."
+        )
+    check_closed(task.arguments)
+    if len(problem.objectives) != 1 or problem.objectives[0].cost is not None:
+        names = ", ".join(str(objective) for objective in problem.objectives)
+        raise SymnasError(
+            f"{name} improves one metric of the task; the objectives are: {names or 'none'}. Put costs "
+            "into subject_to=[...]."
+        )
+    example = problem.space.decode(problem.space.sample(1, 0)[0])
+    check_input(example.input, task.input)
+    return task
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Under another name first: a kill never leaves half a file."""
+    part = path.with_name(path.name + ".part")
+    write(part)
+    os.replace(part, path)

@@ -1,0 +1,193 @@
+"""What a one-shot run works with: the supernet, the task's data, an optimizer, a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from symnas.supernet.recalibrate import recalibrated
+from symnas.tasks.batches import Batch, batch_count
+from symnas.tasks.optimizers import make_optimizer
+from symnas.tasks.schedule import factor
+from symnas.tasks.seeding import derive
+
+if TYPE_CHECKING:
+    from symnas.searching.problem import Problem
+    from symnas.supernet.supernet import Supernet
+    from symnas.tasks.task import Task
+
+Row = NDArray[np.int32]
+
+# Batches of training data from which the statistics of batch norms are measured anew.
+RECALIBRATED = 8
+
+
+class Workshop:
+    """A supernet with the data and the recipe of a task.
+
+    Args:
+        task: whose training data, loss, metrics and optimizer.
+        net: the supernet, on the device.
+        problem: the constraints, the seed, and the objective, which is a metric of the task.
+        epochs: of the whole training, for schedules.
+        device: where the net is.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        net: Supernet,
+        problem: Problem,
+        epochs: int,
+        device: torch.device,
+    ) -> None:
+        self.task, self.net, self.problem = task, net, problem
+        self.epochs, self.device = epochs, device
+        self.seed = problem.seed
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """A generator that depends on the seed and these numbers alone."""
+        return np.random.default_rng((self.seed, *key))
+
+    # Data -------------------------------------------------------------------------------------
+
+    def batches(
+        self, split: str, epoch: int, input: tuple[int, ...] | None = None
+    ) -> Iterator[Batch]:
+        """The examples of "train" or "validation" in the random order of an epoch.
+
+        The validation data are what trials are measured on. Algorithms that learn from them use
+        `halves` instead.
+        """
+        seed = derive(self.seed, f"{split} {epoch}")
+        return self.task.batches(split, seed, input=input, device=self.device)
+
+    def halves(
+        self, epoch: int, share: float = 0.5, times: int = 1
+    ) -> Iterator[tuple[Batch, Batch]]:
+        """Pairs of batches of the training data: to train weights on, and to train choices on.
+
+        The training data are split once, by the seed; the validation data stay unseen. An epoch is
+        one pass over the first part.
+
+        Args:
+            epoch: its number, for the order.
+            share: of the training data that weights are trained on.
+            times: how many times as large the second batches are.
+        """
+        examples, index = self.task._splits["train"]
+        order = torch.from_numpy(self.rng(0).permutation(len(index)))
+        cut = min(len(index) - 1, max(1, round(share * len(index))))
+        size = self.task.batch_size
+        first = self._stream(examples, index[order[:cut]], epoch, "weights", size)
+        others = self._endless(examples, index[order[cut:]], epoch, size * times)
+        yield from zip(first, others, strict=False)
+
+    def _stream(
+        self, examples: Any, index: Tensor, epoch: int, purpose: str, size: int
+    ) -> Iterator[Batch]:
+        from symnas.tasks.batches import batches
+
+        generator = torch.Generator().manual_seed(derive(self.seed, f"{purpose} {epoch}"))
+        return batches(
+            examples, index, size=min(size, len(index)), device=self.device, generator=generator,
+            augment=self.task.augment if purpose == "weights" else None,
+        )  # fmt: skip
+
+    def _endless(self, examples: Any, index: Tensor, epoch: int, size: int) -> Iterator[Batch]:
+        turn = 0
+        while True:
+            yield from self._stream(examples, index, epoch, f"choices {turn}", size)
+            turn += 1
+
+    @cached_property
+    def steps_an_epoch(self) -> int:
+        """Steps in one pass over the training data."""
+        return batch_count(len(self.task._splits["train"][1]), self.task.batch_size)
+
+    # Weights ----------------------------------------------------------------------------------
+
+    def optimizer(self, parameters: Any = None, **changes: Any) -> torch.optim.Optimizer:
+        """The task's optimizer for the supernet's weights (or others)."""
+        found = list(self.net.parameters() if parameters is None else parameters)
+        task = self.task
+        recipe = {"lr": task.lr, "weight_decay": task.weight_decay, "momentum": task.momentum}
+        return make_optimizer(
+            task.optimizer, [p for p in found if p.requires_grad], **{**recipe, **changes}
+        )
+
+    def set_rate(self, optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
+        """The learning rate of a step, by the task's schedule."""
+        share = factor(self.task.schedule, step, steps, self.task.warmup)
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * share
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The task's loss of what is selected or mixed."""
+        return self.task.loss(self.task.outputs(self.net, batch), batch)
+
+    # Networks ---------------------------------------------------------------------------------
+
+    def feasible(self, n: int, *key: int) -> NDArray[np.int32]:
+        """Random rows that keep the constraints, each drawn anew: `(n, columns)`."""
+        space, constraints = self.net.space, self.problem.constraints
+        if constraints is not None:
+            return constraints.sample_feasible(n, (self.seed, 41, *key))
+        rows = space.sample(n, (self.seed, 41, *key))
+        attempt = 0
+        while len(rows := rows[space.is_valid(rows)]) < n:
+            attempt += 1
+            rows = np.concatenate([rows, space.sample(n, (self.seed, 41, *key, attempt))])
+        return rows[:n]
+
+    def resized(self, batch: Batch, row: Row) -> Batch:
+        """A batch with images of the size that a network takes, where resolution is chosen."""
+        input = self.input_of(row) if "input" in self.net.space._extras else None
+        if input is None or tuple(batch.x.shape[1:]) == input:
+            return batch
+        x = nn.functional.interpolate(
+            batch.x, size=input[1:], mode="bilinear", antialias=True, align_corners=False
+        )
+        return Batch(x, batch.y)
+
+    # Measuring --------------------------------------------------------------------------------
+
+    def input_of(self, row: Row) -> tuple[int, ...] | None:
+        """The shape of one example for a network, where resolution is chosen."""
+        return self.net.space.decode(row).input
+
+    def quality(self, metrics: dict[str, float]) -> float:
+        """The objective in the task's metrics, larger is better."""
+        objective = self.problem.objectives[0]
+        return objective.sign * metrics[objective.name]
+
+    def measured(self, row: Row, recalibrate: int = RECALIBRATED) -> dict[str, float]:
+        """The task's metrics of a network with shared weights on the validation data."""
+        return self.inherited(row, recalibrate)[1]
+
+    def inherited(
+        self, row: Row, recalibrate: int = RECALIBRATED
+    ) -> tuple[nn.Module, dict[str, float]]:
+        """A network with shared weights, and the task's metrics of it on the validation data.
+
+        The statistics of its batch norms are first measured anew on training data: those of the
+        supernet are of many networks. The supernet stays as it is.
+
+        Args:
+            row: which network.
+            recalibrate: batches of training data; 0 takes the supernet's statistics.
+        """
+        input = self.input_of(row)
+        model = self.net.child(row).to(self.device)
+        if recalibrate:
+            stream = self.batches("train", 0, input)
+            xs = (batch.x for batch, _ in zip(stream, range(recalibrate), strict=False))
+            recalibrated(model, xs)
+        return model, self.task.test(model, "validation", input=input)

@@ -1,0 +1,1 @@
+"""Weight sharing: all networks of a space in one module, made from the program itself."""

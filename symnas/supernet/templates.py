@@ -1,0 +1,219 @@
+"""Modules without weights, one for each different call, into which weights are put for a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from symnas.language.spec import building
+from symnas.supernet.layouts import Layout, layout_of
+from symnas.supernet.parts import Call
+
+# Normalisations whose statistics are shared like weights; other buffers are as their maker made
+# them (a table of positions is not that of a larger layer).
+_STATISTICS = nn.modules.batchnorm._NormBase
+
+
+# Modules that do nothing to those that they are given but call them.
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@attrs.frozen(eq=False)
+class Slot:
+    """A parameter or a buffer of a part: where a tensor is to be put before a run.
+
+    Attributes:
+        name: within the part; the first of several that are tied.
+        entries: the dict of the module that holds it, and its key there.
+        empty: what is there before.
+        layout: how it lies within a larger one.
+        buffer: whether it is no parameter.
+        shared: False for buffers that belong to one call alone.
+        alias: whether it belongs to a module that was given, and is tied to here.
+    """
+
+    name: str
+    entries: dict[str, Any]
+    key: str
+    empty: Tensor
+    layout: Layout
+    buffer: bool
+    shared: bool
+    alias: bool
+
+
+@attrs.define(eq=False)
+class Template:
+    """A module of one call, made on the meta device, with the slots of its own weights.
+
+    Attributes:
+        made: what the call returned: usually a module.
+        slots: of its own parameters and buffers, without those of the modules it was given.
+        modules: its own modules and those that it was given, in order.
+        recurrent: those that keep their weights in a list as well.
+        exposed: whether it was given to a constructor that may have changed it.
+        training: the mode that it was put into.
+    """
+
+    made: Any
+    slots: tuple[Slot, ...] = ()
+    modules: tuple[nn.Module, ...] = ()
+    recurrent: tuple[Any, ...] = ()
+    exposed: bool = False
+    training: bool | None = None
+
+    @classmethod
+    def of(cls, call: Call) -> Template:
+        """Calls it on the meta device, or else on the CPU with what it makes moved there."""
+        if call.target in _CONTAINERS:
+            with building():
+                return cls(call())
+        given = {id(m) for module in call.modules for m in module.modules()}
+        made = _called(call, given)
+        if not isinstance(made, nn.Module):
+            return cls(made)
+        modules = tuple(made.modules())
+        recurrent = tuple(m for m in modules if hasattr(m, "_flat_weights_names"))
+        return cls(made, tuple(slots_of(made, given)), modules, recurrent)
+
+    @property
+    def intact(self) -> bool:
+        """Whether it still consists of the modules that it was made of."""
+        return tuple(map(id, self.made.modules())) == tuple(map(id, self.modules))
+
+    def clear(self) -> None:
+        """Takes out what was put in: a constructor that it is given to may write to its weights."""
+        for slot in self.slots:
+            slot.entries[slot.key] = slot.empty
+
+
+def slots_of(made: nn.Module, given: set[int]) -> Iterator[Slot]:
+    """The slots of a module, without those of modules that were given to it (by their ids)."""
+    others = {
+        id(t)
+        for module in (made.modules() if given else ())
+        if id(module) in given
+        for t in (*module._parameters.values(), *module._buffers.values())
+        if t is not None
+    }
+    names: dict[int, str] = {}
+    for path, module in made.named_modules():
+        if id(module) in given:
+            continue
+        prefix = f"{path}." if path else ""
+        for buffer, entries in ((False, module._parameters), (True, module._buffers)):
+            for key, tensor in entries.items():
+                if tensor is None:
+                    continue
+                shared = not buffer or isinstance(module, _STATISTICS)
+                yield Slot(
+                    name=names.setdefault(id(tensor), prefix + key),
+                    entries=entries,
+                    key=key,
+                    empty=tensor,
+                    layout=_layout(module, key, tensor) if shared else Layout(),
+                    buffer=buffer,
+                    shared=shared,
+                    alias=id(tensor) in others,
+                )
+
+
+def _layout(module: nn.Module, key: str, tensor: Tensor) -> Layout:
+    found = layout_of(module, key)
+    kind = type(module).__name__
+    return attrs.evolve(found, meaning=(kind, found.meaning, tensor.ndim, str(tensor.dtype)))
+
+
+def _called(call: Call, given: set[int]) -> Any:
+    with building():
+        try:
+            with torch.device("meta"), _without_initialisation():
+                made = call()
+            if not isinstance(made, nn.Module) or not _has_values(made, given):
+                return made
+        except Exception:
+            # A constructor may ask for numbers (`torch.linspace(0, rate, depth).tolist()`).
+            pass
+        made = call()
+    if isinstance(made, nn.Module):
+        emptied: dict[int, Tensor] = {}
+        for module in made.modules():
+            if id(module) not in given:
+                _empty(module, emptied)
+    return made
+
+
+def _has_values(made: nn.Module, given: set[int]) -> bool:
+    """Whether a module keeps tensors that are no parameters or buffers: they would be lost."""
+    return any(
+        isinstance(value, Tensor)
+        for module in made.modules()
+        if id(module) not in given
+        for value in vars(module).values()
+    )
+
+
+def _empty(module: nn.Module, emptied: dict[int, Tensor]) -> None:
+    """Moves a module's own weights to the meta device; tied ones stay one."""
+    for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is None or tensor.is_meta:
+            continue
+        if id(tensor) not in emptied:
+            empty = tensor.detach().to("meta")
+            if isinstance(tensor, nn.Parameter):
+                empty = nn.Parameter(empty, tensor.requires_grad)
+            emptied[id(tensor)] = empty
+        entries = module._parameters if key in module._parameters else module._buffers
+        entries[key] = emptied[id(tensor)]  # type: ignore[assignment]
+
+
+_INITIALISERS = [name for name in dir(nn.init) if name.endswith("_") and name[0] != "_"]
+
+
+@contextlib.contextmanager
+def _without_initialisation() -> Iterator[None]:
+    """Weights on the meta device have no values: not drawing them halves the time."""
+    saved = {name: getattr(nn.init, name) for name in _INITIALISERS}
+
+    def nothing(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return tensor
+
+    for name in _INITIALISERS:
+        setattr(nn.init, name, nothing)
+    try:
+        yield
+    finally:
+        for name, function in saved.items():
+            setattr(nn.init, name, function)
+
+
+@attrs.define
+class Pool:
+    """Templates by their calls: as many of one call as one network has."""
+
+    size: int
+    _kept: dict[Hashable, list[Template]] = attrs.field(factory=dict)
+    _count: int = 0
+
+    def __call__(self, call: Call, number: int) -> Template:
+        """The `number`-th template of a call, without weights."""
+        key = call.key
+        kept = self._kept.setdefault(key, [])
+        if number < len(kept) and not (kept[number].exposed and not kept[number].intact):
+            kept[number].clear()
+            return kept[number]
+        made = Template.of(call)
+        if number < len(kept):
+            kept[number] = made
+        else:
+            kept.append(made)
+            self._count += 1
+        if self._count > self.size:
+            self._kept = {key: kept}
+            self._count = len(kept)
+        return made

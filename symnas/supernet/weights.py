@@ -1,0 +1,192 @@
+"""The shared weights: stored in their largest shapes, from which each network takes its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from symnas.errors import SymnasError
+from symnas.language.spec import building
+from symnas.supernet.layouts import Layout
+from symnas.supernet.parts import Call, put_together
+from symnas.supernet.survey import Part, Survey, Weights
+from symnas.supernet.templates import Slot, slots_of
+
+if TYPE_CHECKING:
+    from symnas.searchspace.space import Space
+
+# How many networks are built for the initial weights, at most.
+BUILT = 8
+
+
+@attrs.frozen(eq=False)
+class Weight:
+    """A stored parameter or buffer.
+
+    Attributes:
+        key: its name in the state of the supernet.
+        shape: its own, the largest.
+        layout: how smaller ones lie in it.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    layout: Layout
+    buffer: bool
+
+
+class Store(nn.Module):
+    """Parameters and buffers of all parts of a space, by place, name and meaning.
+
+    Args:
+        space: whose.
+        survey: what was found of them.
+    """
+
+    def __init__(self, space: Space, survey: Survey) -> None:
+        super().__init__()
+        self.space = space
+        self.separate = survey.separate
+        self.known: dict[tuple[str, str, object], Weight] = {}
+        self._surveyed: Weights = survey.weights
+        counts: dict[tuple[str, str], int] = {}
+        for (place, name, meaning), found in survey.weights.items():
+            count = counts[place, name] = counts.get((place, name), 0) + 1
+            key = f"{place}:{name.replace('.', '/')}" + (f"#{count}" if count > 1 else "")
+            empty = found.slot.empty
+            tensor = torch.zeros(found.shape, dtype=empty.dtype)
+            if found.slot.buffer:
+                self.register_buffer(key, tensor)
+            else:
+                self.register_parameter(key, nn.Parameter(tensor, empty.requires_grad))
+            weight = Weight(key, found.shape, found.slot.layout, found.slot.buffer)
+            self.known[place, name, meaning] = weight
+        self._fill(survey.parts)
+        del self._surveyed
+
+    def weight(self, place: str, slot: Slot, own: object) -> Weight:
+        """The stored weight of a slot of a part.
+
+        Raises:
+            SymnasError: it was not found when the supernet was made.
+        """
+        meaning = slot.layout.meaning
+        found = self.known.get((place, slot.name, (meaning, own) if self.separate else meaning))
+        shape = tuple(slot.empty.shape)
+        if found is None or any(map(int.__gt__, shape, found.shape)):
+            raise SymnasError(
+                f"The weight {slot.name!r} of shape {shape} of the part at {place or 'the root'!r} was "
+                "not found when the supernet was made: too many decisions together say its shape, or "
+                "a derived value makes a module. Put the module into sn.oneof([...]) itself, or "
+                "restrict the space."
+            )
+        return found
+
+    def tensor(self, weight: Weight) -> Tensor:
+        """What is stored."""
+        holder = self._buffers if weight.buffer else self._parameters
+        found = holder[weight.key]
+        assert found is not None
+        return found
+
+    # Initial values ---------------------------------------------------------------------------
+
+    def _fill(self, parts: list[Part]) -> None:
+        """Initial values as the authors' constructors draw them.
+
+        Whole networks first, for what a module does to the weights of those that it is given; then
+        the parts whose largest weights none of them had, smaller ones first.
+        """
+        waiting = set(self._surveyed)
+        rows = [[min(i, size - 1) for size in self._sizes] for i in range(BUILT)]
+        last = [size - 1 for size in self._sizes]
+        widest = [self._wide(row) for row in (last, *rows)]
+        for row in widest:
+            if waiting:
+                waiting -= self._copied(self.space._compiled.root, "", row, whole=True)
+        places = {part.place: part for part in parts}
+        for key in sorted(waiting, key=lambda key: (key[0], key[1])):
+            for _, row in sorted(self._surveyed[key].seen.items(), key=lambda item: item[0]):
+                self._copied(places[key[0]].node, key[0], row, whole=False, only={key})
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [c.size for c in self.space._compiled.columns]
+
+    def _wide(self, row: list[int]) -> list[int]:
+        """A row with its choices among modules, and the last candidates of all others."""
+        from symnas.searchspace.nodes import Choice, Picks, children
+        from symnas.supernet.parts import makes_modules
+
+        wide = [size - 1 for size in self._sizes]
+        todo = [self.space._compiled.root]
+        while todo:
+            node = todo.pop()
+            if isinstance(node, Choice) and any(map(makes_modules, node.candidates)):
+                wide[node.column] = row[node.column]
+            elif isinstance(node, Picks):
+                for column in node.columns:
+                    wide[column] = row[column]
+            todo.extend(children(node))
+        return wide
+
+    def _copied(
+        self, node: object, place: str, row: list[int], whole: bool, only: set[object] | None = None
+    ) -> set[tuple[str, str, object]]:
+        """Builds a network or a part, and copies its weights; which of them in full."""
+        done: set[tuple[str, str, object]] = set()
+        try:
+            made = real_parts(node, row, place)
+        except Exception:  # a combination that the space excludes
+            return done
+        for where, call, slots in made:
+            for slot in slots:
+                meaning = (slot.layout.meaning, call) if self.separate else slot.layout.meaning
+                key = (where, slot.name, meaning)
+                weight = self.known.get(key)
+                if (
+                    weight is None
+                    or not slot.shared
+                    or slot.alias
+                    or (only is not None and key not in only)
+                ):
+                    continue
+                shape = tuple(slot.empty.shape)
+                if any(map(int.__gt__, shape, weight.shape)):
+                    continue
+                if shape == weight.shape:
+                    done.add(key)
+                elif whole:
+                    continue
+                weight.layout.put(self.tensor(weight), slot.empty.detach())
+        return done
+
+
+def real_parts(
+    node: object, row: object, place: str = ""
+) -> list[tuple[str, object, tuple[Slot, ...]]]:
+    """The parts of a real network, with its weights in their slots: place, call, slots."""
+    return _real(node, row, place)[1]
+
+
+def _real(
+    node: object, row: object, place: str
+) -> tuple[object, list[tuple[str, object, tuple[Slot, ...]]]]:
+    found: list[tuple[str, object, tuple[Slot, ...]]] = []
+
+    def make(place: str, call: Call) -> object:
+        given = {id(m) for module in call.modules for m in module.modules()}
+        own = call.own
+        with building():
+            made = call()
+        if isinstance(made, nn.Module):
+            found.append((place, own, (made, given)))  # type: ignore[arg-type]
+        return made
+
+    root = put_together(node, row, make, place)  # type: ignore[arg-type]
+    # Slots are taken at last: what a module does to those that it was given is to be seen.
+    parts = [(p, own, tuple(slots_of(made, given))) for p, own, (made, given) in found]  # type: ignore[misc]
+    return root, parts
