@@ -28,12 +28,15 @@ class Layout:
     Attributes:
         meaning: weights of different meaning are not shared, whatever their shapes.
         middle: dimensions of which a smaller weight has the middle: kernels.
+        inputs: dimensions that the layer sums over: numbers of input channels. Putting zeros there
+            is the same as to leave the channels out.
         chunks: in how many equal parts a dimension is packed; of each a smaller weight has the
             leading share.
     """
 
     meaning: Hashable = None
     middle: frozenset[int] = frozenset()
+    inputs: frozenset[int] = frozenset()
     chunks: tuple[tuple[int, int], ...] = ()
 
     def take(self, stored: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -115,20 +118,28 @@ def _convolution(module: nn.modules.conv._ConvNd, name: str) -> Layout:
     if name != "weight":
         return Layout()
     kernel = frozenset(range(2, 2 + len(module.kernel_size)))
+    inputs = frozenset({0 if module.transposed else 1})
     meaning: Hashable = None
     if module.groups > 1:
+        inputs = frozenset()
         if module.groups == module.in_channels:
             meaning = ("depthwise", module.out_channels // module.groups)
         else:
             # A weight's input channel counts within its group.
             meaning = ("grouped", module.in_channels // module.groups)
-    return Layout(meaning, kernel)
+    return Layout(meaning, kernel, inputs)
+
+
+@share(nn.Linear)
+def _linear(module: nn.Linear, name: str) -> Layout:
+    return Layout(inputs=frozenset({1}) if name == "weight" else frozenset())
 
 
 @share(nn.MultiheadAttention)
 def _attention(module: nn.MultiheadAttention, name: str) -> Layout:
     packed = ((0, 3),) if name.startswith("in_proj") else ()
-    return Layout(("heads of", module.head_dim), chunks=packed)
+    inputs = frozenset({1}) if name == "in_proj_weight" else frozenset()
+    return Layout(("heads of", module.head_dim), inputs=inputs, chunks=packed)
 
 
 @share(nn.RNNBase)

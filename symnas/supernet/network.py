@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 from torch import Tensor, nn
 
 from symnas.errors import SymnasError
-from symnas.supernet.parts import Call, Row, put_together
+from symnas.supernet.masks import Mask
+from symnas.supernet.mixtures import Weights
+from symnas.supernet.parts import Call, Maker
 from symnas.supernet.templates import Pool, Slot, Template
-from symnas.supernet.weights import Store, Weight, _real
+from symnas.supernet.weights import Store, Weight
 
-if TYPE_CHECKING:
-    from symnas.searchspace.space import Space
+# Makes a network, given what makes its parts.
+PutTogether = Callable[[Maker], Any]
 
 
 @attrs.frozen(eq=False)
@@ -24,25 +27,57 @@ class _Place:
     key: str
     weight: Weight
     shape: tuple[int, ...] | None  # None: the whole
+    masks: tuple[Mask, ...] = ()
+
+
+@attrs.frozen(eq=False)
+class _Owner:
+    """The part that a weight on the meta device belongs to."""
+
+    place: str
+    slot: Slot
+    call: Call
+    own: object
+    row: tuple[int, ...]
+
+
+@attrs.define
+class Context:
+    """The row that the part that is made is made of."""
+
+    row: tuple[int, ...] = ()
+
+
+Masks = Callable[[str, Slot, tuple[int, ...]], tuple[Mask, ...]]
 
 
 class Network:
-    """One network without weights of its own.
+    """One network without weights of its own, or several in one.
 
     Args:
-        space: whose row it is.
-        row: which network.
+        put: makes it of parts.
         pool: of templates.
         store: of weights.
+        masks: of a part's weight in a row; None where nothing is masked.
+        weights: of decisions, for the masks.
+        context: tells the row.
 
     Attributes:
         module: the network; it can run while its weights are in place.
     """
 
-    def __init__(self, space: Space, row: Row, pool: Pool, store: Store) -> None:
-        self.store = store
+    def __init__(
+        self,
+        put: PutTogether,
+        pool: Pool,
+        store: Store,
+        masks: Masks | None = None,
+        weights: Weights | None = None,
+        context: Context | None = None,
+    ) -> None:
+        self.store, self.weights = store, weights
         self._templates: list[Template] = []
-        owners: dict[int, tuple[str, Slot, object]] = {}
+        owners: dict[int, _Owner] = {}
         made: dict[int, Template] = {}
         counts: dict[object, int] = {}
 
@@ -54,16 +89,17 @@ class Network:
             if isinstance(template.made, nn.Module):
                 made[id(template.made)] = template
             if template.slots:
-                own = call.own
+                own, row = call.own, context.row if context is not None else ()
                 for module in call.modules:
                     if id(module) in made:
                         made[id(module)].exposed = True
                 for slot in template.slots:
                     if not slot.alias:
-                        owners.setdefault(id(slot.empty), (place, slot, own))
+                        owner = _Owner(place, slot, call, own, row)
+                        owners.setdefault(id(slot.empty), owner)
             return template.made
 
-        module = put_together(space._compiled.root, row, make)
+        module = put(make)
         if not isinstance(module, nn.Module):
             raise SymnasError(
                 f"The program makes a {type(module).__name__}; a supernet needs a torch.nn.Module."
@@ -71,33 +107,31 @@ class Network:
         self.module = module
         self._places: list[_Place] = []
         self._constants: list[tuple[dict[str, Any], str, Tensor]] = []
-        self._find(space, row, owners)
+        self._find(owners, masks)
 
-    def _find(self, space: Space, row: Row, owners: dict[int, tuple[str, Slot, object]]) -> None:
-        constants: list[tuple[dict[str, Any], str, str, Slot]] = []
+    def _find(
+        self,
+        owners: dict[int, _Owner],
+        masks: Masks | None,
+    ) -> None:
         for template in self._templates:
             for held in template.slots:
                 # A constructor may have tied it to a weight of another part.
-                empty = held.entries[held.key]
-                place, slot, own = owners[id(empty)]
+                owner = owners[id(held.entries[held.key])]
+                slot = owner.slot
                 if not slot.shared:
-                    constants.append((held.entries, held.key, place, slot))
+                    value = self.store.constant(owner.place, owner.call, owner.own, slot.name)
+                    self._constants.append((held.entries, held.key, value))
                     continue
-                weight = self.store.weight(place, slot, own)
-                shape = tuple(empty.shape)
-                whole = shape == weight.shape
+                weight = self.store.weight(owner.place, slot, owner.own)
+                shape = tuple(slot.empty.shape)
+                own_masks = masks(owner.place, slot, owner.row) if masks is not None else ()
                 self._places.append(
-                    _Place(held.entries, held.key, weight, None if whole else shape)
-                )
-        if constants:
-            values = {
-                (place, slot.name): slot.empty
-                for place, _, slots in _real(space._compiled.root, row, "")[1]
-                for slot in slots
-                if not slot.shared
-            }
-            for entries, key, place, slot in constants:
-                self._constants.append((entries, key, values[place, slot.name]))
+                    _Place(
+                        held.entries, held.key, weight, None if shape == weight.shape else shape,
+                        own_masks,
+                    )
+                )  # fmt: skip
 
     def fill(self) -> None:
         """Puts the weights in, as they are now."""
@@ -106,6 +140,9 @@ class Network:
             tensor = store.tensor(place.weight)
             if place.shape is not None:
                 tensor = place.weight.layout.take(tensor, place.shape)
+            for mask in place.masks:
+                assert self.weights is not None
+                tensor = tensor * mask(self.weights, tensor.device, tensor.dtype)
             place.entries[place.key] = tensor
         for entries, key, value in self._constants:
             entries[key] = value

@@ -67,11 +67,13 @@ def put_together(node: nodes.Node, row: Row, make: Maker, place: str = "") -> An
         make: called for each part, those within the arguments of others first.
         place: of the node.
     """
-    return _Evaluation(row, make).value(node, place)
+    return Evaluation(row, make).value(node, place)
 
 
 @attrs.frozen
-class _Evaluation:
+class Evaluation:
+    """Evaluates the nodes of a program on a row."""
+
     row: Row
     make: Maker
 
@@ -86,7 +88,7 @@ class _Evaluation:
             case nodes.Call():
                 args = [self.value(arg, below(place, i)) for i, arg in enumerate(node.args)]
                 kwargs = {key: self.value(arg, below(place, key)) for key, arg in node.kwargs}
-                return self.make(place, Call(node.cls.target, tuple(args), kwargs))
+                return self.made(place, Call(node.cls.target, tuple(args), kwargs))
             case nodes.Object():
                 fields = {key: self.value(item, below(place, key)) for key, item in node.fields}
                 return node.cls(**fields)
@@ -112,19 +114,23 @@ class _Evaluation:
                     self.value(block, below(place, i))
                     for i, block in enumerate(node.blocks[:times])
                 ]
-                return self.make(place, Call(node.cls.target, tuple(blocks), {}))
+                return self.made(place, Call(node.cls.target, tuple(blocks), {}))
             case nodes.Computed():
                 return self.constant(
                     node.function(*(arg.value(self.row, nodes.PROGRAM) for arg in node.args)), place
                 )
         return node.value(self.row, nodes.BUILD)
 
+    def made(self, place: str, call: Call) -> Any:
+        """What a part stands for."""
+        return self.make(place, call)
+
     def constant(self, value: Any, place: str) -> Any:
         if isinstance(value, Spec):
             target, args, kwargs = call_of(value)
             built = [self.constant(arg, below(place, i)) for i, arg in enumerate(args)]
             named = {key: self.constant(arg, below(place, key)) for key, arg in kwargs.items()}
-            return self.make(place, Call(target, tuple(built), named))
+            return self.made(place, Call(target, tuple(built), named))
         if isinstance(value, dict) and _has_spec(value):
             return {key: self.constant(item, below(place, key)) for key, item in value.items()}
         if isinstance(value, list) and _has_spec(value):

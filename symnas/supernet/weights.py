@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
@@ -52,6 +52,7 @@ class Store(nn.Module):
         self.separate = survey.separate
         self.known: dict[tuple[str, str, object], Weight] = {}
         self._surveyed: Weights = survey.weights
+        self._constants: dict[tuple[str, object], dict[str, Tensor]] = {}
         counts: dict[tuple[str, str], int] = {}
         for (place, name, meaning), found in survey.weights.items():
             count = counts[place, name] = counts.get((place, name), 0) + 1
@@ -91,6 +92,28 @@ class Store(nn.Module):
         found = holder[weight.key]
         assert found is not None
         return found
+
+    def constant(self, place: str, call: Call, own: object, name: str) -> Tensor:
+        """A buffer that belongs to one call alone: as its maker makes it, or as it was left."""
+        key = (place, own)
+        if key not in self._constants:
+            device = next((p.device for p in self.parameters()), torch.device("cpu"))
+            with building():
+                made = call()
+            given = {id(m) for module in call.modules for m in module.modules()}
+            self._constants[key] = {
+                slot.name: slot.empty.detach().to(device)
+                for slot in slots_of(made, given)
+                if not slot.shared
+            }
+        return self._constants[key][name]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Store:
+        for found in self._constants.values():
+            for name, tensor in found.items():
+                found[name] = fn(tensor)
+        super()._apply(fn, recurse)
+        return self
 
     # Initial values ---------------------------------------------------------------------------
 
