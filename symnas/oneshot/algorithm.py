@@ -62,7 +62,7 @@ class OneShotRun(Run):
 
     def __init__(self, algorithm: OneShot, problem: Problem) -> None:
         self.algorithm, self.problem = algorithm, problem
-        self._train: Callable[[], None] | None = None
+        self._train: Callable[[], Any] | None = None
         self._ranked: Rows | None = None
 
     @abc.abstractmethod
@@ -88,7 +88,7 @@ class OneShotRun(Run):
         """What is to be recorded of the result, such as its relaxed cost."""
         return {}
 
-    def train_with(self, train: Callable[[], None]) -> None:
+    def train_with(self, train: Callable[[], Any]) -> None:
         """Says how the supernet is trained, which is done when networks are first asked for."""
         self._train = train
 

@@ -60,7 +60,8 @@ class Layout:
             if size == whole:
                 continue
             if n := packed.get(dim):
-                view = view.unflatten(dim, (n, whole // n)).narrow(dim + 1, 0, size // n)
+                parts = (*view.shape[:dim], n, whole // n, *view.shape[dim + 1 :])
+                view = view.view(parts).narrow(dim + 1, 0, size // n)
             else:
                 start = (whole - size) // 2 if dim in self.middle else 0
                 view = view.narrow(dim, start, size)

@@ -47,7 +47,8 @@ class Mask:
             joint = (joint[:, None] * own).reshape(-1)
         shares = torch.zeros(len(self.patterns), device=device, dtype=dtype)
         shares = shares.index_add(0, self.groups.to(device), joint)
-        return torch.tensordot(shares, self.patterns.to(device=device, dtype=dtype), dims=1)
+        patterns = self.patterns.to(device=device, dtype=dtype)
+        return (shares @ patterns.flatten(1)).view(patterns.shape[1:])
 
 
 def masks_of(

@@ -53,12 +53,8 @@ class Mixing(Evaluation):
         match node:
             case nodes.Choice() if node.column in self.soft and makes_modules(node):
                 options = [
-                    (
-                        self._fixed({node.column: i}).value(c, candidate(place, i)),
-                        ((node.column, i),),
-                    )
+                    (self._candidate(node, place, i), [((node.column, i),)])
                     for i in self.soft[node.column]
-                    for c in (node.candidates[i],)
                 ]
                 return self._mixture(place, options)
             case nodes.Picks() if makes_modules(node) and self._any(node.columns):
@@ -93,23 +89,25 @@ class Mixing(Evaluation):
     def _mixture(
         self,
         place: str,
-        options: Sequence[tuple[Any, list[Values]]],
+        options: Sequence[tuple[Any, Sequence[Values]]],
         fits: Sequence[Fit | None] = (),
-    ) -> nn.Module:
+    ) -> Any:
         for made, _ in options:
             if not isinstance(made, nn.Module):
+                if len(options) == 1:
+                    return made
                 raise CannotMix(
                     f"A candidate at {place or 'the root'!r} is a {type(made).__name__}, no module."
                 )
         fitted = list(fits) if any(fits) else None
-        return Mixture([m for m, _ in options], [v for _, v in options], self.weights, fitted)  # type: ignore[arg-type]
+        return Mixture([m for m, _ in options], [v for _, v in options], self.weights, fitted)
 
-    def _subset(self, node: nodes.Subset, place: str) -> list[nn.Module]:
+    def _subset(self, node: nodes.Subset, place: str) -> list[Any]:
         """One mixture for each place in the list: of what may stand there."""
         found = []
         chosen = self.soft[node.column]
         for position in range(len(node.subsets[chosen[0]])):
-            options = []
+            options: list[tuple[Any, list[Values]]] = []
             for i in sorted({node.subsets[s][position] for s in chosen}):
                 there = [s for s in chosen if node.subsets[s][position] == i]
                 made = self._fixed({node.column: there[0]}).value(
@@ -143,12 +141,15 @@ class Mixing(Evaluation):
             return Evaluation.value(self, node, place)
         if math.prod(len(self.soft[column]) for column in mixed) > MOST:
             raise CannotMix(f"More than {MOST} candidates of the part at {place!r} together.")
-        options, fits = [], []
+        options: list[tuple[Any, list[Values]]] = []
+        fits = []
         for values in itertools.product(*(self.soft[column] for column in mixed)):
             chosen = tuple(zip(mixed, values, strict=True))
             options.append((self._fixed(dict(chosen)).value(node, place), [chosen]))
             fits.append(self.fits(place, self.row, chosen))
         if not isinstance(options[0][0], nn.Module):
+            if len(options) == 1:
+                return options[0][0]
             raise CannotMix(f"The part at {place!r} is no module.")
         return self._mixture(place, options, fits)
 

@@ -131,6 +131,9 @@ class Relaxation:
 
     def _try(self) -> None:
         """Takes the roles back that do not hold."""
+        for column in [c for c, role in self.roles.items() if role in ("modules", "depth")]:
+            if not self._sums_up(column):
+                self.roles[column] = "sampled"
         if self._agrees(self._tried()):
             return
         arguments = [c for c, role in self.roles.items() if role in ("masks", "mixture")]
@@ -142,6 +145,23 @@ class Relaxation:
                 return
             for column in wrong:
                 self.roles[column] = "sampled"
+
+    def _sums_up(self, column: int) -> bool:
+        """Whether the results of a decision's candidates have the same shapes, as far as it shows."""
+        rows = self.space.sample(64, 3)
+        rows = rows[rows[:, column] >= 0][:2]
+        weights = Weights({column: torch.full((self.sizes[column],), 1 / self.sizes[column])})
+        for row in rows.tolist():
+            # Decisions within candidates that are not chosen are inactive: any value does.
+            try:
+                network = self.network(row, {column: range(self.sizes[column])}, weights)
+                network.fill()
+                network.train(False)
+                with torch.no_grad():
+                    network.module(self._input(row))
+            except Exception:
+                return False
+        return True
 
     def _demote(self, column: int) -> None:
         """The best role in which one decision alone agrees."""

@@ -19,7 +19,7 @@ from symnas.supernet.parts import put_together
 from symnas.supernet.relaxation import Relaxation
 from symnas.supernet.survey import Survey
 from symnas.supernet.templates import Pool
-from symnas.supernet.weights import Store, _real
+from symnas.supernet.weights import Store, real
 
 if TYPE_CHECKING:
     from symnas.searchspace.space import Space
@@ -48,7 +48,7 @@ class Supernet(nn.Module):
         found = np.asarray(row, np.int32).reshape(-1)
         if not self.space.is_row(found):
             raise ValueError(f"`row` ({found.tolist()}) is no row of {self.space!r}.")
-        return found.tolist()  # type: ignore[no-any-return]
+        return [int(value) for value in found]
 
     def _network(self, row: Any) -> Network:
         key = np.asarray(row.row if isinstance(row, Architecture) else row, np.int32).tobytes()
@@ -138,14 +138,13 @@ class Supernet(nn.Module):
         return network.module(*args, **kwargs)
 
     def child(self, row: Any) -> nn.Module:
-        module, parts = _real(self.space._compiled.root, self._row(row), "")
+        module, parts = real(self.space._compiled.root, self._row(row))
         with torch.no_grad():
-            for place, own, slots in parts:
-                for slot in slots:
+            for part in parts:
+                for slot in part.slots:
                     if slot.shared and not slot.alias:
-                        weight = self.weights.weight(place, slot, own)
-                        shape = tuple(slot.empty.shape)
+                        weight = self.weights.weight(part.place, slot, part.own)
                         stored = self.weights.tensor(weight)
-                        slot.empty.copy_(weight.layout.take(stored, shape))
+                        slot.empty.copy_(weight.layout.take(stored, tuple(slot.empty.shape)))
         assert isinstance(module, nn.Module)
         return module.train(self.training)

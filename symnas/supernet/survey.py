@@ -148,15 +148,16 @@ class Survey:
                     for a, b in zip(shape, first.get(name, shape), strict=False)
                 ):
                     best[column].add(value)
-        tried = list(itertools.islice(itertools.product(*best.values()), ALL))
+        combined = itertools.product(*best.values())
+        tried: list[tuple[int, ...]] = list(itertools.islice(combined, ALL))
         rng = np.random.default_rng(0)
-        tried += [tuple(int(rng.choice(values)) for values in sizes) for _ in range(RANDOM)]
-        for values in tried:
-            self._look(part, dict(zip(part.columns, values, strict=True)))
+        tried += [tuple(int(rng.choice(own)) for own in sizes) for _ in range(RANDOM)]
+        for chosen in tried:
+            self._look(part, dict(zip(part.columns, chosen, strict=True)))
 
     def _values(self, column: int) -> list[int]:
         if self.space._compiled.columns[column].kind == "float":
-            return np.linspace(0, self.sizes[column] - 1, LEVELS).astype(int).tolist()
+            return [int(v) for v in np.linspace(0, self.sizes[column] - 1, LEVELS)]
         return list(range(self.sizes[column]))
 
     def _look(self, part: Part, values: dict[int, int]) -> dict[str, tuple[int, ...]]:

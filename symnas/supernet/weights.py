@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from symnas.errors import SymnasError
 from symnas.language.spec import building
+from symnas.searchspace import nodes
 from symnas.supernet.layouts import Layout
-from symnas.supernet.parts import Call, put_together
+from symnas.supernet.parts import Call, Row, makes_modules, put_together
 from symnas.supernet.survey import Part, Survey, Weights
 from symnas.supernet.templates import Slot, slots_of
 
@@ -112,7 +113,7 @@ class Store(nn.Module):
         for found in self._constants.values():
             for name, tensor in found.items():
                 found[name] = fn(tensor)
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     # Initial values ---------------------------------------------------------------------------
@@ -141,34 +142,36 @@ class Store(nn.Module):
 
     def _wide(self, row: list[int]) -> list[int]:
         """A row with its choices among modules, and the last candidates of all others."""
-        from symnas.searchspace.nodes import Choice, Picks, children
-        from symnas.supernet.parts import makes_modules
-
         wide = [size - 1 for size in self._sizes]
-        todo = [self.space._compiled.root]
+        todo: list[nodes.Node] = [self.space._compiled.root]
         while todo:
             node = todo.pop()
-            if isinstance(node, Choice) and any(map(makes_modules, node.candidates)):
+            if isinstance(node, nodes.Choice) and any(map(makes_modules, node.candidates)):
                 wide[node.column] = row[node.column]
-            elif isinstance(node, Picks):
+            elif isinstance(node, nodes.Picks):
                 for column in node.columns:
                     wide[column] = row[column]
-            todo.extend(children(node))
+            todo.extend(nodes.children(node))
         return wide
 
     def _copied(
-        self, node: object, place: str, row: list[int], whole: bool, only: set[object] | None = None
+        self,
+        node: nodes.Node,
+        place: str,
+        row: list[int],
+        whole: bool,
+        only: set[tuple[str, str, object]] | None = None,
     ) -> set[tuple[str, str, object]]:
         """Builds a network or a part, and copies its weights; which of them in full."""
         done: set[tuple[str, str, object]] = set()
         try:
-            made = real_parts(node, row, place)
+            _, made = real(node, row, place)
         except Exception:  # a combination that the space excludes
             return done
-        for where, call, slots in made:
-            for slot in slots:
-                meaning = (slot.layout.meaning, call) if self.separate else slot.layout.meaning
-                key = (where, slot.name, meaning)
+        for part in made:
+            for slot in part.slots:
+                meaning = slot.layout.meaning
+                key = (part.place, slot.name, (meaning, part.own) if self.separate else meaning)
                 weight = self.known.get(key)
                 if (
                     weight is None
@@ -188,28 +191,28 @@ class Store(nn.Module):
         return done
 
 
-def real_parts(
-    node: object, row: object, place: str = ""
-) -> list[tuple[str, object, tuple[Slot, ...]]]:
-    """The parts of a real network, with its weights in their slots: place, call, slots."""
-    return _real(node, row, place)[1]
+@attrs.frozen(eq=False)
+class RealPart:
+    """A part of a network with weights of its own, which are in its slots."""
+
+    place: str
+    own: object
+    slots: tuple[Slot, ...]
 
 
-def _real(
-    node: object, row: object, place: str
-) -> tuple[object, list[tuple[str, object, tuple[Slot, ...]]]]:
-    found: list[tuple[str, object, tuple[Slot, ...]]] = []
+def real(node: nodes.Node, row: Row, place: str = "") -> tuple[Any, list[RealPart]]:
+    """A network (or a part of one) with weights of its own, and its parts."""
+    found: list[tuple[str, object, nn.Module, set[int]]] = []
 
-    def make(place: str, call: Call) -> object:
+    def make(place: str, call: Call) -> Any:
         given = {id(m) for module in call.modules for m in module.modules()}
         own = call.own
         with building():
             made = call()
         if isinstance(made, nn.Module):
-            found.append((place, own, (made, given)))  # type: ignore[arg-type]
+            found.append((place, own, made, given))
         return made
 
-    root = put_together(node, row, make, place)  # type: ignore[arg-type]
+    root = put_together(node, row, make, place)
     # Slots are taken at last: what a module does to those that it was given is to be seen.
-    parts = [(p, own, tuple(slots_of(made, given))) for p, own, (made, given) in found]  # type: ignore[misc]
-    return root, parts
+    return root, [RealPart(p, own, tuple(slots_of(m, given))) for p, own, m, given in found]
