@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from symnas.searching.search import search
     from symnas.studies.study import Study
     from symnas.studies.trial import Trial
+    from symnas.supernet.supernet import Supernet
     from symnas.tasks.task import Task
     from symnas.workers.settings import Workers
 
@@ -59,6 +60,7 @@ _LAZY = {
     "Problem": "symnas.searching.problem",
     "Run": "symnas.searching.algorithm",
     "Study": "symnas.studies.study",
+    "Supernet": "symnas.supernet.supernet",
     "Task": "symnas.tasks.task",
     "Trial": "symnas.studies.trial",
     "Workers": "symnas.workers.settings",
@@ -87,6 +89,7 @@ __all__ = [
     "StorageError",
     "Study",
     "StudyChanged",
+    "Supernet",
     "SymnasError",
     "Task",
     "Trial",

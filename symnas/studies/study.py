@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,16 @@ class Study:
     def decisions(self) -> tuple[Decision, ...]:
         """The decisions of the space, as they were recorded (without candidates)."""
         return tuple(self._decisions)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How the supernet of a one-shot search was trained; empty if there is none.
+
+        `epochs` is a list of numbers by name, one for each epoch; `result` what the algorithm says
+        of its result, such as the relaxed and the discrete cost, once it is there.
+        """
+        path = self._store.folder(self._search, "supernet") / "training.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
 
     @property
     def ended(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,52 @@ TEMPLATES, NETWORKS = 4096, 32
 
 
 class Supernet(nn.Module):
+    """All networks of a space, sharing their weights; one of them, or a mixture, runs at a time.
+
+    It is made from the program itself: the modules need to know nothing of it. The weights of a
+    part of the program are stored in their largest shapes, from which each network takes slices:
+    leading channels, and the middle of kernels. Candidates of a choice between modules have weights
+    of their own. Weights whose meaning changes with a choice are kept apart: see `apart`.
+
+    Initial weights come from torch's generator: `torch.manual_seed(...)` before repeats them.
+    Making it costs one construction of each part for up to 64 combinations of its decisions; to
+    select a network costs some milliseconds the first time, and a slice for each weight in each run.
+
+    Args:
+        space: of programs that make a `torch.nn.Module`.
+        sharing: "entangled", as above (H. Cai et al., "Once-for-All", arXiv:1908.09791, Section
+            3.3), or "separate": weights of its own for each combination of a part's arguments.
+
+    Attributes:
+        space, sharing: as given.
+        weights: the stored weights; the supernet's parameters.
+
+    Raises:
+        SymnasError: the program makes no module, or a weight was not foreseen (when it is
+            selected).
+        ValueError: `sharing` is none of the two.
+
+    >>> import symnas as sn
+    >>> width = sn.oneof([4, 8], name="width")
+    >>> space = sn.Space(
+    ...     sn.nn.Sequential(sn.nn.Linear(3, width), sn.nn.ReLU(), sn.nn.Linear(width, 2)), input=(3,))
+    >>> net = sn.Supernet(space)
+    >>> x = torch.randn(5, 3)
+    >>> narrow = net.child([0])
+    >>> narrow
+    Sequential(
+      (0): Linear(in_features=3, out_features=4, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=4, out_features=2, bias=True)
+    )
+    >>> torch.equal(narrow(x), net.select([0])(x))
+    True
+    >>> probabilities = torch.tensor([0.3, 0.7], requires_grad=True)
+    >>> net.mix({space.columns[0]: probabilities})(x).sum().backward()
+    >>> probabilities.grad.shape
+    torch.Size([2])
+    """
+
     def __init__(self, space: Space, sharing: str = "entangled") -> None:
         super().__init__()
         if sharing not in ("entangled", "separate"):
@@ -41,6 +87,149 @@ class Supernet(nn.Module):
         self._networks: OrderedDict[bytes, Network] = OrderedDict()
         self._mixed: OrderedDict[object, Network] = OrderedDict()
         self._selected: Network | None = None
+
+    @property
+    def apart(self) -> dict[str, int]:
+        """Weights that could not be shared: their names, and how many there are of each.
+
+        Such as those of convolutions with different groups: an input channel means another one.
+        """
+        counts = Counter((place, name) for place, name, _ in self.weights.known)
+        if self.sharing == "separate":
+            return {}
+        return {f"{place}:{name}": n for (place, name), n in counts.items() if n > 1}
+
+    # Running ----------------------------------------------------------------------------------
+
+    def select(self, row: Any) -> Supernet:
+        """Chooses the network that runs; returns the supernet.
+
+        Args:
+            row: of the space, `(columns,)`, or an `sn.Architecture` of it.
+
+        Raises:
+            ValueError: it is no row of the space.
+        """
+        self._selected = self._network(row)
+        return self
+
+    def mix(self, weights: Mapping[str, Tensor], row: Any = None) -> Supernet:
+        """Chooses a mixture of networks to run; returns the supernet.
+
+        Results of candidates that are modules, and of numbers of blocks, are summed, each times its
+        weight. Widths and kernels are averaged in weight space, in one run of the largest network
+        (see `symnas.supernet.masks`), where one-hot weights then give the selected network exactly;
+        other arguments are mixed as candidates of their part; and where neither can be done, one
+        value is drawn (torch's generator), with a straight-through gradient. `relaxation.roles` says
+        which decision is treated how; it is found out, with random weights, at the first call.
+
+        A value whose weight is exactly 0 is not run, and its weight has no gradient: one-hot weights
+        run one path. Gradients flow to the weights' tensors when what they give is differentiated.
+
+        Args:
+            weights: of the values of decisions, by id: `(values,)` each, usually adding up to 1.
+            row: for decisions without weights.
+
+        Raises:
+            ValueError: an id or a shape does not fit, or a decision has neither weights nor a row.
+        """
+        columns = {d.id: c for c, d in enumerate(self.space.decisions)}
+        _check_weights(weights, self.space)
+        roles = self.relaxation.roles
+        fixed = [-1] * len(columns) if row is None else self._row(row)
+        soft: dict[int, list[int]] = {}
+        straight = set()
+        for id_, weight in weights.items():
+            column = columns[id_]
+            if roles[column] == "outside":
+                continue
+            support = torch.nonzero(weight.detach()).flatten().tolist()
+            if roles[column] == "sampled" and len(support) > 1:
+                support = [int(torch.multinomial(weight.detach().clamp_min(0), 1))]
+                straight.add(column)
+            if len(support) == 1 and not weight.requires_grad:
+                fixed[column] = support[0]
+            else:
+                soft[column] = support
+        for decision, column in zip(self.space.decisions, columns.values(), strict=True):
+            known = column in soft or fixed[column] >= 0 or roles[column] == "outside"
+            if not known and row is None:
+                raise ValueError(
+                    f"`weights` has none for the decision {decision.id!r}. Give them, or a `row`."
+                )
+        network = self._mixture(fixed, soft, frozenset(straight))
+        assert network.weights is not None
+        network.weights.of.update({c: weights[self.space.columns[c]] for c in soft})
+        self._selected = network
+        return self
+
+    @cached_property
+    def relaxation(self) -> Relaxation:
+        """How each decision is relaxed: found at the first use, see `Relaxation`."""
+        return Relaxation(self)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs what is selected or mixed.
+
+        Raises:
+            SymnasError: nothing is.
+        """
+        network = self._selected
+        if network is None:
+            raise SymnasError(
+                "Nothing is selected to run: call net.select(row) or net.mix(weights)."
+            )
+        network.fill()
+        network.train(self.training)
+        return network.module(*args, **kwargs)
+
+    # Networks of their own --------------------------------------------------------------------
+
+    def child(self, row: Any) -> nn.Module:
+        """A network of its own with a copy of its weights: what `select(row)` runs.
+
+        Args:
+            row: of the space, or an `sn.Architecture` of it.
+        """
+        module, parts = real(self.space._compiled.root, self._row(row))
+        with torch.no_grad():
+            for part in parts:
+                for slot in part.slots:
+                    if slot.shared and not slot.alias:
+                        weight = self.weights.weight(part.place, slot, part.own)
+                        stored = self.weights.tensor(weight)
+                        slot.empty.copy_(weight.layout.take(stored, tuple(slot.empty.shape)))
+        assert isinstance(module, nn.Module)
+        return module.train(self.training)
+
+    def load_child(self, row: Any, state: Mapping[str, Tensor]) -> None:
+        """Takes the weights of one network over, such as pretrained ones of the largest.
+
+        Args:
+            row: which network.
+            state: its `state_dict`.
+
+        Raises:
+            RuntimeError: the names or shapes are not those of the network.
+        """
+        module, parts = real(self.space._compiled.root, self._row(row))
+        assert isinstance(module, nn.Module)
+        module.load_state_dict(state)
+        for part in parts:
+            for slot in part.slots:
+                if slot.shared and not slot.alias:
+                    weight = self.weights.weight(part.place, slot, part.own)
+                    weight.layout.put(self.weights.tensor(weight), slot.empty.detach())
+
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        apart = f", {len(self.apart)} of them kept apart" if self.apart else ""
+        return (
+            f"Supernet({self.space!r}, sharing={self.sharing!r}: {count:,} weights in "
+            f"{len(self.weights.known)} tensors{apart})"
+        )
+
+    # Helpers ----------------------------------------------------------------------------------
 
     def _row(self, row: Any) -> list[int]:
         if isinstance(row, Architecture):
@@ -64,87 +253,25 @@ class Supernet(nn.Module):
             self._networks.move_to_end(key)
         return found
 
-    def select(self, row: Any) -> Supernet:
-        self._selected = self._network(row)
-        return self
-
-    @cached_property
-    def relaxation(self) -> Relaxation:
-        """How each decision can be relaxed: found at the first use, see `Relaxation`."""
-        return Relaxation(self)
-
-    def mix(self, weights: Mapping[str, Tensor], row: Any = None) -> Supernet:
-        columns = {d.id: c for c, d in enumerate(self.space.decisions)}
-        unknown = set(weights) - set(columns)
-        if unknown:
-            raise ValueError(
-                f"`weights` has {min(unknown)!r}, which is no decision of {self.space!r}."
-            )
-        roles = self.relaxation.roles
-        own = [-1] * len(columns) if row is None else self._row(row)
-        soft: dict[int, list[int]] = {}
-        straight = set()
-        used = {}
-        for id_, weight in weights.items():
-            column = columns[id_]
-            if weight.shape != (self.relaxation.sizes[column],):
-                raise ValueError(
-                    f"`weights[{id_!r}]` has the shape {tuple(weight.shape)}; it must be "
-                    f"({self.relaxation.sizes[column]},)."
-                )
-            if roles[column] == "outside":
-                continue
-            used[column] = weight
-            support = torch.nonzero(weight.detach()).flatten().tolist()
-            if roles[column] == "sampled" and len(support) > 1:
-                support = [int(torch.multinomial(weight.detach().clamp_min(0), 1))]
-                straight.add(column)
-            if len(support) == 1 and not weight.requires_grad:
-                own[column] = support[0]
-            else:
-                soft[column] = support
-        missing = [
-            d.id
-            for c, d in enumerate(self.space.decisions)
-            if c not in soft and own[c] < 0 and roles[c] != "outside" and d.id not in weights
-        ]
-        if missing and row is None:
-            raise ValueError(
-                f"`weights` has none for {missing[0]!r}, and there is no `row` for it."
-            )
-        key = (
-            tuple(own),
-            tuple((c, tuple(s)) for c, s in sorted(soft.items())),
-            tuple(sorted(straight)),
-        )
+    def _mixture(
+        self, fixed: list[int], soft: dict[int, list[int]], straight: frozenset[int]
+    ) -> Network:
+        key = (tuple(fixed), tuple((c, *values) for c, values in sorted(soft.items())), straight)
         found = self._mixed.get(key)
         if found is None:
-            found = self._mixed[key] = self.relaxation.network(
-                own, soft, Weights({}, frozenset(straight))
-            )
+            weights = Weights({}, straight)
+            found = self._mixed[key] = self.relaxation.network(fixed, soft, weights)
             if len(self._mixed) > NETWORKS:
                 self._mixed.popitem(last=False)
-        assert found.weights is not None
-        found.weights.of.update({c: used[c] for c in soft})
-        self._selected = found
-        return self
+        return found
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        network = self._selected
-        if network is None:
-            raise SymnasError("Nothing is selected: net.select(row) first.")
-        network.fill()
-        network.train(self.training)
-        return network.module(*args, **kwargs)
 
-    def child(self, row: Any) -> nn.Module:
-        module, parts = real(self.space._compiled.root, self._row(row))
-        with torch.no_grad():
-            for part in parts:
-                for slot in part.slots:
-                    if slot.shared and not slot.alias:
-                        weight = self.weights.weight(part.place, slot, part.own)
-                        stored = self.weights.tensor(weight)
-                        slot.empty.copy_(weight.layout.take(stored, tuple(slot.empty.shape)))
-        assert isinstance(module, nn.Module)
-        return module.train(self.training)
+def _check_weights(weights: Mapping[str, Tensor], space: Space) -> None:
+    sizes = {d.id: d.size for d in space.decisions}
+    for id_, weight in weights.items():
+        if id_ not in sizes:
+            raise ValueError(f"`weights` has {id_!r}, which is no decision of {space!r}.")
+        if tuple(weight.shape) != (sizes[id_],):
+            raise ValueError(
+                f"`weights[{id_!r}]` has the shape {tuple(weight.shape)}; it must be ({sizes[id_]},)."
+            )

@@ -132,8 +132,8 @@ class Survey:
     def _survey(self, part: Part) -> None:
         sizes = [self._values(column) for column in part.columns]
         if math.prod(map(len, sizes)) <= (2**12 if self.separate else ALL):
-            for values in itertools.product(*sizes):
-                self._look(part, dict(zip(part.columns, values, strict=True)))
+            for one in itertools.product(*sizes):
+                self._look(part, dict(zip(part.columns, one, strict=True)))
             return
         best: dict[int, set[int]] = {
             column: {values[-1]} for column, values in zip(part.columns, sizes, strict=True)
