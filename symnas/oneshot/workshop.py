@@ -50,6 +50,35 @@ class Workshop:
         self.task, self.net, self.problem = task, net, problem
         self.epochs, self.device = epochs, device
         self.seed = problem.seed
+        self.channels_last = self._prefers_channels_last()
+
+    def _prefers_channels_last(self) -> bool:
+        """Puts the channels of images and convolutions last, which is nearly twice as fast on a CPU.
+
+        A network with a `view` of such images cannot run so, and keeps the usual order.
+        """
+        net, shape = self.net, self.task.input
+        if len(shape) != 3 or not any(p.ndim == 4 for p in net.parameters()):
+            return False
+        row = self.feasible(1, 0)[0]
+        mode = net.training
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        try:
+            x = torch.zeros(2, *(self.input_of(row) or shape), device=self.device)
+            with torch.no_grad():
+                net.eval().select(row)(x.contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            return False
+        finally:
+            net.train(mode)
+        return True
+
+    def formatted(self, batch: Batch) -> Batch:
+        """The batch as networks run it fastest."""
+        if not self.channels_last:
+            return batch
+        return Batch(batch.x.contiguous(memory_format=torch.channels_last), batch.y)
 
     def rng(self, *key: int) -> np.random.Generator:
         """A generator that depends on the seed and these numbers alone."""
@@ -66,7 +95,8 @@ class Workshop:
         `halves` instead.
         """
         seed = derive(self.seed, f"{split} {epoch}")
-        return self.task.batches(split, seed, input=input, device=self.device)
+        stream = self.task.batches(split, seed, input=input, device=self.device)
+        return map(self.formatted, stream)
 
     def halves(
         self, epoch: int, share: float = 0.5, times: int = 1
@@ -95,10 +125,11 @@ class Workshop:
         from symnas.tasks.batches import batches
 
         generator = torch.Generator().manual_seed(derive(self.seed, f"{purpose} {epoch}"))
-        return batches(
+        stream = batches(
             examples, index, size=min(size, len(index)), device=self.device, generator=generator,
             augment=self.task.augment if purpose == "weights" else None,
         )  # fmt: skip
+        return map(self.formatted, stream)
 
     def _endless(self, examples: Any, index: Tensor, epoch: int, size: int) -> Iterator[Batch]:
         turn = 0
@@ -155,7 +186,7 @@ class Workshop:
         x = nn.functional.interpolate(
             batch.x, size=input[1:], mode="bilinear", antialias=True, align_corners=False
         )
-        return Batch(x, batch.y)
+        return self.formatted(Batch(x, batch.y))
 
     # Measuring --------------------------------------------------------------------------------
 
