@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from symnas.costs.layers import shape_network
 from symnas.costs.learned.trace import INPUT, OUTPUT, Flow, flow_of
+from symnas.costs.pieces import Piece
 from symnas.costs.quiet import quiet
 from symnas.costs.record import Place
 from symnas.costs.scopes import NOTHING, TooCoupled
@@ -31,8 +32,9 @@ Bools = NDArray[np.bool_]
 CANDIDATES, TRACED, CALM = 512, 150, 12
 # Networks that are looked at to see whether there are dead branches at all.
 SAMPLED = 16
-# How many are held out at a time, and how often what they show is taken in.
-HELD_OUT, ROUNDS = 8, 6
+# How many are held out at a time, at most how often, and how often in a row none may be wrong.
+HELD_OUT, ROUNDS, CLEAN = 8, 12, 3
+_PLAIN = (bool, int, float, str)
 
 
 class Effect(NamedTuple):
@@ -63,6 +65,12 @@ class SpaceFlow:
         known = pieces_of_space(space).scopes
         self._known = known
         self._numbers = {place: n for n, place in enumerate(known.places)}
+        self._pieces = pieces_of_space(space).recorder.pieces
+        # Kinds of pieces of which nothing comes out, and of those that give their input back.
+        self._closed: set[str] = set()
+        self._passing: set[str] = set()
+        self._traced: list[Flow] = []
+        self._kinds: list[str] = []  # of the pieces, by number
         self.flow = Flow()
         with quiet():
             self._trace()
@@ -82,7 +90,20 @@ class SpaceFlow:
             if not gain[best] or calm >= CALM:
                 return
             missing &= ~np.outer(shown[best], shown[best])
-            calm = 0 if self.flow.update(self._flow(rows[best].tolist())) else calm + 1
+            calm = 0 if self._update(rows[best].tolist()) else calm + 1
+
+    def _update(self, row: list[int]) -> bool:
+        """Takes in the flow of a row's network; tells whether there was anything new."""
+        found = self._flow(row)
+        self._traced.append(found)
+        ends = {target for _, target in found.edges}
+        closed = [p for _, p in found.cuts if p not in ends and p in self._numbers]
+        passing = [p for p in found.passes if p in self._numbers]
+        before = len(self._closed) + len(self._passing)
+        for places, kinds in ((closed, self._closed), (passing, self._passing)):
+            seen = self._seen(np.array([row], np.int32), places)[:, 0]
+            kinds.update(_kind(self._pieces[n]) for n in seen if n != NOTHING)
+        return self.flow.update(found) or len(self._closed) + len(self._passing) > before
 
     def _flow(self, row: list[int]) -> Flow:
         architecture = self.space.decode(row)
@@ -113,18 +134,47 @@ class SpaceFlow:
         for source, target in self.flow.cuts:
             self._cut[index[source]].append(index[target])
         self._cuts = {index[target] for _, target in self.flow.cuts}
+        self._detours = {
+            (index[source], index[target]): [index[place] for place in sorted(between)]
+            for (source, target), between in self._between().items()
+        }
+
+    def _between(self) -> dict[tuple[Place, Place], set[Place]]:
+        """The places that take an edge's result elsewhere, though both of its ends are there.
+
+        The last of a few repeated blocks hands its result on; with one more block that takes it.
+        """
+        networks = []
+        for found in self._traced:
+            pairs = found.edges | found.cuts
+            networks.append((pairs, {place for pair in pairs for place in pair}))
+        between = {}
+        for source, target in self.flow.edges:
+            both = [n for n in networks if source in n[1] and target in n[1]]
+            others = [n for n in both if (source, target) not in n[0]]
+            if others:
+                near = {b for pairs, _ in others for a, b in pairs if a == source}
+                near |= {a for pairs, _ in others for a, b in pairs if b == target}
+                never = [there for pairs, there in both if (source, target) in pairs]
+                between[source, target] = near.difference({INPUT, OUTPUT}, *never)
+        return between
 
     def _check(self) -> None:
         """Compares what is told of a few rows with their own graphs, and mends it by them."""
+        clean = 0
         for _ in range(ROUNDS):
             held_out = [(row, self._flow(row)) for row in self._known.random_rows(HELD_OUT)]
             wrong = [place for row, found in held_out for place in self._wrong(row, found)]
-            if not wrong:
+            clean = 0 if wrong else clean + 1
+            if clean == CLEAN:
                 return
-            for _, found in held_out:
-                self.flow.update(found)
+            if not wrong:
+                continue
+            for row, _ in held_out:
+                self._update(row)
             self._order()
-        raise TooCoupled(f"where the result of {wrong[0][0]!r} goes depends on too many decisions")
+        place = wrong[0][0] if wrong else "some parts"
+        raise TooCoupled(f"where the result of {place!r} goes depends on too many decisions")
 
     def _wrong(self, row: list[int], found: Flow) -> list[Place]:
         """The places of which something else is told than one row's own graph shows."""
@@ -145,8 +195,9 @@ class SpaceFlow:
 
     # Rows -------------------------------------------------------------------------------------
 
-    def _present(self, rows: Rows, places: list[Place]) -> Bools:
-        present = np.ones((len(places), len(rows)), bool)
+    def _seen(self, rows: Rows, places: list[Place]) -> Rows:
+        """The number of the piece at each place in each row, `(places, n)`."""
+        pieces = np.zeros((len(places), len(rows)), np.int32)  # something stands at both ends
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, place in enumerate(places):
             if place in self._numbers:
@@ -154,39 +205,58 @@ class SpaceFlow:
         structure = self._known.structure
         for scope, members in groups.items():
             codes, seen = self._known.table(scope, [self._numbers[places[i]] for i in members])
-            there = np.zeros((structure.entries(scope), len(members)), bool)
-            there[codes] = seen != NOTHING
+            there = np.full((structure.entries(scope), len(members)), NOTHING, np.int32)
+            there[codes] = seen
             values = [np.where(rows[:, c] < 0, structure.axes[c] - 1, rows[:, c]) for c in scope]
             shape = structure.shape(scope)
             at = np.ravel_multi_index(values, shape) if scope else np.zeros(len(rows), np.intp)
-            present[members] = there[at].T
-        return present
+            pieces[members] = there[at].T
+        return pieces
 
     def effect(self, rows: Rows) -> Effect:
         """What has an effect in the networks of rows, `(n, columns)`."""
-        present = self._present(rows, self.places)
-        fed, single = self._forward(present)
+        seen = self._seen(rows, self.places)
+        present = seen != NOTHING
+        kinds = self._kinds
+        kinds.extend(_kind(piece) for piece in self._pieces[len(kinds) :])
+        closed = np.array([kind in self._closed for kind in kinds])[seen] & present
+        passing = np.array([kind in self._passing for kind in kinds])[seen] & present
+        heavy = np.array([bool(piece.parameters) for piece in self._pieces])[seen]
+        for i, place in enumerate(self.places):
+            if place in (INPUT, OUTPUT):
+                closed[i] = passing[i] = heavy[i] = False
+            elif place in self.flow.sums:
+                passing[i] = present[i]
+            if i in self._cuts and not self._into[i]:
+                closed[i] = True
+        fed, single = self._forward(present, closed, passing)
         used, kept = np.zeros_like(present), np.zeros_like(present)
         toward = np.zeros_like(present)  # the result goes to a cut, and nothing is added to it
         for i in reversed(range(len(self.places))):
-            place = self.places[i]
-            if place == OUTPUT:
+            if self.places[i] == OUTPUT:
                 used[i] = kept[i] = True
                 continue
             for j in self._from[i]:
-                used[i] |= used[j]
-                kept[i] |= kept[j]
-                if self.places[j] in self.flow.passes or self.places[j] in self.flow.sums:
-                    toward[i] |= toward[j] & single[j]
+                taken = self._taken(i, j, present) & ~closed[j]
+                used[i] |= used[j] & taken
+                kept[i] |= kept[j] & taken
+                toward[i] |= toward[j] & single[j] & passing[j] & taken
             for j in self._cut[i]:
-                toward[i] |= present[j]
-            if place in self.flow.weights:
-                kept[i] |= toward[i]
+                taken = self._taken(i, j, present)
+                toward[i] |= taken & closed[j] if j in self._from[i] else taken
+            kept[i] |= toward[i] & heavy[i]
             for array in (used, kept, toward):
                 array[i] &= present[i]
         return Effect(present, used, fed, kept)
 
-    def _forward(self, present: Bools) -> tuple[Bools, Bools]:
+    def _taken(self, source: int, target: int, present: Bools) -> Bools:
+        """Where both ends of an edge are there, and nothing that stands between them: `(n,)`."""
+        taken: Bools = present[source] & present[target]
+        for place in self._detours.get((source, target), ()):
+            taken &= ~present[place]
+        return taken
+
+    def _forward(self, present: Bools, closed: Bools, passing: Bools) -> tuple[Bools, Bools]:
         """What is fed, and what has one input that is not 0 for sure, at most."""
         fed, zero = np.zeros_like(present), np.zeros_like(present)
         single = np.ones_like(present)
@@ -194,18 +264,25 @@ class SpaceFlow:
             if place == INPUT:
                 fed[i] = True
                 continue
-            if i in self._cuts and not self._into[i]:
-                zero[i] = True
-                continue
             count = np.zeros(present.shape[1], np.int16)
             for j in self._into[i]:
-                fed[i] |= fed[j]
-                count += present[j] & ~zero[j]
-            fed[i] &= present[i]
+                taken = self._taken(j, i, present)
+                fed[i] |= fed[j] & taken
+                count += taken & ~zero[j]
+            fed[i] &= present[i] & ~closed[i]
             single[i] = count <= 1
-            if place in self.flow.passes or place in self.flow.sums:
-                zero[i] = count == 0
+            zero[i] = closed[i] | (passing[i] & (count == 0))
         return fed, single
+
+
+def _kind(piece: Piece) -> str:
+    """Pieces of equal kind treat their inputs alike, whatever the shapes."""
+    if piece.module is None:
+        return repr(
+            [(str(o.op), [a for a in o.args if isinstance(a, _PLAIN)]) for o in piece.operations]
+        )
+    own = {k: v for k, v in vars(piece.module).items() if isinstance(v, _PLAIN)}
+    return repr((type(piece.module), own))
 
 
 def has_dead_branches(space: Space) -> bool:
