@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from symnas.errors import SymnasError
 from symnas.language.spec import Spec, call_of
 from symnas.searchspace import nodes
 from symnas.supernet.parts import Row, below, candidate, makes_modules, put_together
@@ -176,6 +177,8 @@ class Survey:
 
         try:
             put_together_at(part, row, make)
+        except SymnasError:
+            raise
         except Exception as error:
             # Not every combination is one of the space: `valid` may exclude it.
             self.failures[part.place] = f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from symnas.errors import SymnasError
 from symnas.language.spec import building
 from symnas.supernet.layouts import Layout, layout_of
 from symnas.supernet.parts import Call
@@ -110,6 +111,11 @@ def slots_of(made: nn.Module, given: set[int]) -> Iterator[Slot]:
             for key, tensor in entries.items():
                 if tensor is None:
                     continue
+                if nn.parameter.is_lazy(tensor):
+                    raise SymnasError(
+                        f"{type(module).__name__} learns its shapes when it first runs, so a supernet "
+                        "cannot know them. Give them: nn.Linear instead of nn.LazyLinear."
+                    )
                 shared = not buffer or isinstance(module, _STATISTICS)
                 yield Slot(
                     name=names.setdefault(id(tensor), prefix + key),
