@@ -77,6 +77,7 @@ def content(study: Study, final: Mapping[str, Any] | None = None) -> Content:
         "constraints": [brief(text) for text in record.get("constraints", ())],
         "detailed": len(detailed),
         "record": _plain(record),
+        "training": _plain(study.training),
     }
     packed = {
         "choices": _choices(study, trials),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # In the order in which the browser reads them; all share one scope.
 SCRIPTS = (
     "base.js", "data.js", "scale.js", "plot.js", "network.js", "panel.js", "trade.js",
-    "progress.js", "costs.js", "decisions.js", "table.js", "record.js", "main.js",
+    "progress.js", "training.js", "costs.js", "decisions.js", "table.js", "record.js", "main.js",
 )  # fmt: skip
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 

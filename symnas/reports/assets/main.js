@@ -39,6 +39,7 @@ async function main() {
   attempt("trade", tradeSection);
   attempt("progress", progressSection);
   attempt("network", () => networkSection(first));
+  attempt("training", trainingSection);
   attempt("costs", () => costsSection(first));
   attempt("decisions", decisionsSection);
   attempt("trials", tableSection);
