@@ -108,6 +108,7 @@ class _Study:
         self.name, self.record, self.trials, self.decisions = name, record, trials, decisions
         self.objectives = tuple(record["objectives"])
         self.searches = (name,)
+        self.training = {}
 
     @property
     def best(self):

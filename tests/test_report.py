@@ -373,8 +373,26 @@ def test_best_network_is_drawn(browser, mobile):
     assert labels == [o.label for card in drawing.cards for o in card.operations]
 
 
+def test_the_training_of_a_supernet_is_drawn(browser, tmp_path):
+    study = fake_study(small_space(), 2)
+    study.training = {
+        "epochs": [{"loss": 2.0 - i, "entropy": 1.0, "seconds": 0.5} for i in range(2)],
+        "result": {"relaxed macs": 12.5, "discrete macs": 12.0, "target macs": 13.0, "steps": 7.0},
+    }
+    opened(browser, page.write(study, tmp_path / "page.html"))
+    section = css(browser, "#training")[0].text
+    assert "2 epochs" in section and "steps: 7" in section
+    assert [cell.text for cell in css(browser, ".relaxed td")] == ["13", "12.5", "12"]
+    assert len(css(browser, "#training .curve")) == 2
+    opened(browser, page.write(fake_study(small_space(), 2), tmp_path / "other.html"))
+    assert css(browser, "#training") == []
+
+
 def test_hostile_text_runs_nothing(browser, tmp_path):
-    opened(browser, page.write(hostile_study(), tmp_path / "page.html"))
+    study = hostile_study()
+    study.training = {"epochs": [{HOSTILE: 1.0}], "result": {f"target {HOSTILE}": 2.0}}
+    opened(browser, page.write(study, tmp_path / "page.html"))
+    assert HOSTILE in css(browser, "#training")[0].text
     assert css(browser, "img") == []
     assert HOSTILE in css(browser, "#failures")[0].text
     assert HOSTILE in css(browser, "#panel .choices")[0].text
