@@ -28,6 +28,7 @@ class _Place:
     weight: Weight
     shape: tuple[int, ...] | None  # None: the whole
     masks: tuple[Mask, ...] = ()
+    frozen: bool = False  # in this network alone
 
 
 @attrs.frozen(eq=False)
@@ -78,7 +79,6 @@ class Network:
         self.store, self.weights = store, weights
         self._templates: list[Template] = []
         owners: dict[int, _Owner] = {}
-        made: dict[int, Template] = {}
         counts: dict[object, int] = {}
 
         def make(place: str, call: Call) -> Any:
@@ -86,13 +86,8 @@ class Network:
             number = counts[key] = counts.get(key, -1) + 1
             template = pool(call, number)
             self._templates.append(template)
-            if isinstance(template.made, nn.Module):
-                made[id(template.made)] = template
             if template.slots:
                 own, row = call.own, context.row if context is not None else ()
-                for module in call.modules:
-                    if id(module) in made:
-                        made[id(module)].exposed = True
                 for slot in template.slots:
                     if not slot.alias:
                         owner = _Owner(place, slot, call, own, row)
@@ -106,7 +101,7 @@ class Network:
             )
         self.module = module
         self._places: list[_Place] = []
-        self._constants: list[tuple[dict[str, Any], str, Tensor]] = []
+        self._constants: list[tuple[dict[str, Any], str, dict[str, Tensor], str]] = []
         self._find(owners, masks)
 
     def _find(
@@ -120,16 +115,17 @@ class Network:
                 owner = owners[id(held.entries[held.key])]
                 slot = owner.slot
                 if not slot.shared:
-                    value = self.store.constant(owner.place, owner.call, owner.own, slot.name)
-                    self._constants.append((held.entries, held.key, value))
+                    values = self.store.constants(owner.place, owner.call, owner.own)
+                    self._constants.append((held.entries, held.key, values, slot.name))
                     continue
                 weight = self.store.weight(owner.place, slot, owner.own)
                 shape = tuple(slot.empty.shape)
                 own_masks = masks(owner.place, slot, owner.row) if masks is not None else ()
+                own_frozen = not slot.empty.requires_grad and weight.trained
                 self._places.append(
                     _Place(
                         held.entries, held.key, weight, None if shape == weight.shape else shape,
-                        own_masks,
+                        own_masks, own_frozen,
                     )
                 )  # fmt: skip
 
@@ -138,14 +134,16 @@ class Network:
         store = self.store
         for place in self._places:
             tensor = store.tensor(place.weight)
+            if place.frozen:
+                tensor = tensor.detach()
             if place.shape is not None:
                 tensor = place.weight.layout.take(tensor, place.shape)
             for mask in place.masks:
                 assert self.weights is not None
                 tensor = tensor * mask(self.weights, tensor.device, tensor.dtype)
             place.entries[place.key] = tensor
-        for entries, key, value in self._constants:
-            entries[key] = value
+        for entries, key, values, name in self._constants:
+            entries[key] = values[name]
         for template in self._templates:
             for module in template.recurrent:
                 names = module._flat_weights_names

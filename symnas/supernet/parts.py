@@ -40,6 +40,11 @@ class Call:
         return tuple(modules_in((self.args, self.kwargs)))
 
     @property
+    def within(self) -> list[torch.nn.Module]:
+        """The modules among the arguments, and those within them."""
+        return [inner for module in self.modules for inner in module.modules()]
+
+    @property
     def key(self) -> Hashable:
         """Equal for calls that make the same; of two modules in the arguments if they are one."""
         return (self.target, frozen(self.args), frozen(self.kwargs))

@@ -49,11 +49,13 @@ class Found:
         slot: one of those that hold it.
         shape: the largest size of each dimension, over all calls.
         seen: its shapes, each with a row in which it has it.
+        trained: whether it may have gradients in one of them.
     """
 
     slot: Slot
     shape: tuple[int, ...]
     seen: dict[tuple[int, ...], list[int]]
+    trained: bool = False
 
 
 Weights = dict[tuple[str, str, object], Found]
@@ -201,6 +203,7 @@ class Survey:
         shape = tuple(slot.empty.shape)
         found = self.weights.setdefault(key, Found(slot, shape, {}))
         found.seen.setdefault(shape, row)
+        found.trained |= slot.trained
         found.shape = tuple(map(max, found.shape, shape))
 
 

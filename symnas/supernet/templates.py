@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -34,6 +34,7 @@ class Slot:
         empty: what is there before.
         layout: how it lies within a larger one.
         buffer: whether it is no parameter.
+        trained: whether its maker lets it have gradients.
         shared: False for buffers that belong to one call alone.
         alias: whether it belongs to a module that was given, and is tied to here.
     """
@@ -44,6 +45,7 @@ class Slot:
     empty: Tensor
     layout: Layout
     buffer: bool
+    trained: bool
     shared: bool
     alias: bool
 
@@ -57,7 +59,10 @@ class Template:
         slots: of its own parameters and buffers, without those of the modules it was given.
         modules: its own modules and those that it was given, in order.
         recurrent: those that keep their weights in a list as well.
-        exposed: whether it was given to a constructor that may have changed it.
+        changes: what it put in place of weights of the modules that it was given.
+        frozen: which of those it froze, or the other way round.
+        reshapes: whether it changed what these consist of.
+        exposed: whether it was given to one that did so.
         training: the mode that it was put into.
     """
 
@@ -65,6 +70,9 @@ class Template:
     slots: tuple[Slot, ...] = ()
     modules: tuple[nn.Module, ...] = ()
     recurrent: tuple[Any, ...] = ()
+    changes: tuple[tuple[dict[str, Any], str, Tensor | None], ...] = ()
+    frozen: tuple[tuple[Tensor, bool], ...] = ()
+    reshapes: bool = False
     exposed: bool = False
     training: bool | None = None
 
@@ -74,13 +82,29 @@ class Template:
         if call.target in _CONTAINERS:
             with building():
                 return cls(call())
-        given = {id(m) for module in call.modules for m in module.modules()}
+        others = call.within
+        given = set(map(id, others))
+        held, structure = _held(others), _structure(others)
+        trained = [tensor is not None and tensor.requires_grad for _, _, tensor in held]
         made = _called(call, given)
         if not isinstance(made, nn.Module):
             return cls(made)
         modules = tuple(made.modules())
         recurrent = tuple(m for m in modules if hasattr(m, "_flat_weights_names"))
-        return cls(made, tuple(slots_of(made, given)), modules, recurrent)
+        changes = tuple(
+            (entries, key, entries[key])
+            for entries, key, tensor in held
+            if key in entries and entries[key] is not tensor
+        )
+        frozen = tuple(
+            (tensor, tensor.requires_grad)
+            for (_, _, tensor), before in zip(held, trained, strict=True)
+            if tensor is not None and tensor.requires_grad is not before
+        )
+        return cls(
+            made, tuple(slots_of(made, given)), modules, recurrent, changes, frozen,
+            structure != _structure(others),
+        )  # fmt: skip
 
     @property
     def intact(self) -> bool:
@@ -88,9 +112,32 @@ class Template:
         return tuple(map(id, self.made.modules())) == tuple(map(id, self.modules))
 
     def clear(self) -> None:
-        """Takes out what was put in: a constructor that it is given to may write to its weights."""
+        """Takes out what was put in: a constructor that it is given to may write to its weights.
+
+        What its own constructor did to the weights of others, which are cleared before, is done
+        again.
+        """
         for slot in self.slots:
             slot.entries[slot.key] = slot.empty
+            if slot.empty.requires_grad is not slot.trained and not slot.alias:
+                slot.empty.requires_grad_(slot.trained)
+        for entries, key, tensor in self.changes:
+            entries[key] = tensor
+        for given, trained in self.frozen:
+            given.requires_grad_(trained)
+
+
+def _held(modules: Sequence[nn.Module]) -> list[tuple[dict[str, Any], str, Tensor | None]]:
+    return [
+        (entries, key, tensor)
+        for module in modules
+        for entries in (module._parameters, module._buffers)
+        for key, tensor in entries.items()
+    ]
+
+
+def _structure(modules: Sequence[nn.Module]) -> list[Any]:
+    return [(type(m), *((key, id(child)) for key, child in m._modules.items())) for m in modules]
 
 
 def slots_of(made: nn.Module, given: set[int]) -> Iterator[Slot]:
@@ -124,6 +171,7 @@ def slots_of(made: nn.Module, given: set[int]) -> Iterator[Slot]:
                     empty=tensor,
                     layout=_layout(module, key, tensor) if shared else Layout(),
                     buffer=buffer,
+                    trained=tensor.requires_grad,
                     shared=shared,
                     alias=id(tensor) in others,
                 )
@@ -140,12 +188,12 @@ def _called(call: Call, given: set[int]) -> Any:
         try:
             with torch.device("meta"), _without_initialisation():
                 made = call()
-            if not isinstance(made, nn.Module) or not _has_values(made, given):
-                return made
+            values = isinstance(made, nn.Module) and _has_values(made, given)
         except Exception:
             # A constructor may ask for numbers (`torch.linspace(0, rate, depth).tolist()`).
-            pass
-        made = call()
+            values = True
+        if values:
+            made = call()
     if isinstance(made, nn.Module):
         emptied: dict[int, Tensor] = {}
         for module in made.modules():
@@ -204,6 +252,7 @@ class Pool:
 
     size: int
     _kept: dict[Hashable, list[Template]] = attrs.field(factory=dict)
+    _by_module: dict[int, Template] = attrs.field(factory=dict)
     _count: int = 0
 
     def __call__(self, call: Call, number: int) -> Template:
@@ -214,6 +263,11 @@ class Pool:
             kept[number].clear()
             return kept[number]
         made = Template.of(call)
+        if made.reshapes:
+            for module in call.within:
+                if id(module) in self._by_module:
+                    self._by_module[id(module)].exposed = True
+        self._by_module[id(made.made)] = made
         if number < len(kept):
             kept[number] = made
         else:
@@ -221,5 +275,6 @@ class Pool:
             self._count += 1
         if self._count > self.size:
             self._kept = {key: kept}
+            self._by_module = {id(t.made): t for t in kept}
             self._count = len(kept)
         return made

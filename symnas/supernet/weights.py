@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -31,12 +32,14 @@ class Weight:
         key: its name in the state of the supernet.
         shape: its own, the largest.
         layout: how smaller ones lie in it.
+        trained: whether it may have gradients.
     """
 
     key: str
     shape: tuple[int, ...]
     layout: Layout
     buffer: bool
+    trained: bool
 
 
 class Store(nn.Module):
@@ -54,6 +57,9 @@ class Store(nn.Module):
         self.known: dict[tuple[str, str, object], Weight] = {}
         self._surveyed: Weights = survey.weights
         self._constants: dict[tuple[str, object], dict[str, Tensor]] = {}
+        # Follows what is done to the weights: constants that are made later are like it.
+        self._like = torch.zeros(())
+        self._made = self._like.dtype
         counts: dict[tuple[str, str], int] = {}
         for (place, name, meaning), found in survey.weights.items():
             count = counts[place, name] = counts.get((place, name), 0) + 1
@@ -63,8 +69,8 @@ class Store(nn.Module):
             if found.slot.buffer:
                 self.register_buffer(key, tensor)
             else:
-                self.register_parameter(key, nn.Parameter(tensor, empty.requires_grad))
-            weight = Weight(key, found.shape, found.slot.layout, found.slot.buffer)
+                self.register_parameter(key, nn.Parameter(tensor, found.trained))
+            weight = Weight(key, found.shape, found.slot.layout, found.slot.buffer, found.trained)
             self.known[place, name, meaning] = weight
         self._fill(survey.parts)
         del self._surveyed
@@ -94,22 +100,28 @@ class Store(nn.Module):
         assert found is not None
         return found
 
-    def constant(self, place: str, call: Call, own: object, name: str) -> Tensor:
-        """A buffer that belongs to one call alone: as its maker makes it, or as it was left."""
+    def constants(self, place: str, call: Call, own: object) -> dict[str, Tensor]:
+        """The buffers that belong to one call alone: as its maker makes them, or as they were left."""
         key = (place, own)
         if key not in self._constants:
-            device = next((p.device for p in self.parameters()), torch.device("cpu"))
             with building():
                 made = call()
             given = {id(m) for module in call.modules for m in module.modules()}
             self._constants[key] = {
-                slot.name: slot.empty.detach().to(device)
+                slot.name: self._alike(slot.empty.detach())
                 for slot in slots_of(made, given)
                 if not slot.shared
             }
-        return self._constants[key][name]
+        return self._constants[key]
+
+    def _alike(self, tensor: Tensor) -> Tensor:
+        """A tensor on the device of the weights, and in the type that they were converted to."""
+        like = self._like
+        converted = like.dtype != self._made and tensor.is_floating_point()
+        return tensor.to(like.device, like.dtype if converted else None)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Store:
+        self._like = fn(self._like)
         for found in self._constants.values():
             for name, tensor in found.items():
                 found[name] = fn(tensor)
@@ -203,6 +215,8 @@ class RealPart:
 def real(node: nodes.Node, row: Row, place: str = "") -> tuple[Any, list[RealPart]]:
     """A network (or a part of one) with weights of its own, and its parts."""
     found: list[tuple[str, object, nn.Module, set[int]]] = []
+    # A module may tie weights of those that it is given: they belong to the part that made them.
+    makers: dict[int, tuple[str, Tensor]] = {}
 
     def make(place: str, call: Call) -> Any:
         given = {id(m) for module in call.modules for m in module.modules()}
@@ -211,8 +225,15 @@ def real(node: nodes.Node, row: Row, place: str = "") -> tuple[Any, list[RealPar
             made = call()
         if isinstance(made, nn.Module):
             found.append((place, own, made, given))
+            for slot in slots_of(made, given):
+                makers.setdefault(id(slot.empty), (place, slot.empty))
         return made
+
+    def slots(place: str, made: nn.Module, given: set[int]) -> Iterator[Slot]:
+        for slot in slots_of(made, given):
+            other = makers.get(id(slot.empty), (place,))[0] != place
+            yield attrs.evolve(slot, alias=True) if other else slot
 
     root = put_together(node, row, make, place)
     # Slots are taken at last: what a module does to those that it was given is to be seen.
-    return root, [RealPart(p, own, tuple(slots_of(m, given))) for p, own, m, given in found]
+    return root, [RealPart(p, own, tuple(slots(p, m, given))) for p, own, m, given in found]
