@@ -25,8 +25,9 @@ from symnas.oneshot.derive import likeliest
 from symnas.oneshot.logits import Logits
 from symnas.oneshot.workshop import Workshop
 from symnas.searching.checks import at_least
-from symnas.supernet.parts import put_together
+from symnas.searchspace import nodes
 from symnas.supernet.supernet import Supernet
+from symnas.supernet.survey import parts_of
 from symnas.tasks.batches import Batch, batch_count
 
 Rows = NDArray[np.int32]
@@ -89,6 +90,7 @@ class RelaxedRun(OneShotRun):
         steps: pairs of batches seen so far.
         row: the values of decisions that have no logits.
         limited: the costs with limits.
+        free: which candidates have no parameters, see `without_weights`.
     """
 
     algorithm: Relaxed
@@ -101,7 +103,7 @@ class RelaxedRun(OneShotRun):
         """
         self.workshop, space = workshop, self.problem.space
         name = type(self.algorithm).__name__
-        if "input" in space._extras:
+        if "input" in space._extras and nodes.columns_of(space._extras["input"]):
             raise SymnasError(
                 f"{name} mixes networks on one batch, so all must take inputs of one size; this space "
                 "chooses it. Fix the input (space.fix({...})), or take an algorithm that trains single "
@@ -123,7 +125,11 @@ class RelaxedRun(OneShotRun):
         self.limited = [check for check in checks if isinstance(check, LimitedCost)]
         self.steps = 0
         # How decisions are relaxed is found out now, so that no epoch depends on where it is done.
-        _ = workshop.net.relaxation
+        self.free = {
+            id_: free.to(workshop.device)
+            for id_, free in without_weights(workshop.net).items()
+            if id_ in self.logits.logits()
+        }
 
     def make_logits(self) -> Logits:
         """The logits in the beginning."""
@@ -219,15 +225,18 @@ class RelaxedRun(OneShotRun):
 
     # Costs ----------------------------------------------------------------------------------
 
-    def with_costs(self, loss: Tensor) -> Tensor:
+    def with_costs(self, loss: Tensor, probabilities: Mixed | None = None) -> Tensor:
         """The loss, and the penalty on what costs are expected to be.
 
         With a reward, its value of minus the loss is improved instead, or the logarithm of its
         value of `exp(-loss)`, where it multiplies the quality.
+
+        Args:
+            loss: on data.
+            probabilities: of which costs are expected; default: `probabilities()`.
         """
-        probabilities: Mixed | None = None
         if self.problem.reward is not None:
-            probabilities = self.probabilities()
+            probabilities = probabilities or self.probabilities()
             loss = self._rewarded(loss, probabilities)
         # What has to be measured, and is dear to, is kept below its limit in the end alone.
         limited = [check for check in self.limited if not check.cost.dear]
@@ -257,12 +266,19 @@ class RelaxedRun(OneShotRun):
     def notes(self) -> dict[str, float]:
         with torch.no_grad():
             probabilities = self.probabilities()
-            told = {"entropy": float(self.logits.entropy())}
             rows = self.derive(1)
+            told = {"entropy": float(self.logits.entropy()), **self._share_of_free(rows)}
             # An upper limit is noted last: where a cost has two limits, it is the one to be told.
             for check in sorted(self.limited, key=lambda c: c.constraint.limits.upper is not None):
                 told.update(noted(check.cost, check.constraint.limits, probabilities, rows))
         return told
+
+    def _share_of_free(self, rows: Rows) -> dict[str, float]:
+        """Of the decisions with such candidates, the share for which the first row has one."""
+        columns = {id_: column for column, id_ in enumerate(self.problem.space.columns)}
+        values = {id_: int(rows[0, columns[id_]]) for id_ in self.free} if len(rows) else {}
+        chosen = [bool(self.free[id_][value]) for id_, value in values.items() if value >= 0]
+        return {"parameter-free": sum(chosen) / len(chosen)} if chosen else {}
 
     def state(self) -> dict[str, Any]:
         return {
@@ -308,8 +324,7 @@ def noted(cost: BoundCost, limits: Limits, probabilities: Mixed, rows: Rows) -> 
 def without_weights(net: Supernet) -> dict[str, Tensor]:
     """The candidates that have no parameters, of each decision between modules that has both kinds.
 
-    A candidate has the weights that networks with it have, and with others of its decision do not
-    all have.
+    A candidate with choices of its own has parameters if any network with it does there.
 
     Returns:
         By decision id: `(values,)`, true where there are no parameters.
@@ -321,27 +336,39 @@ def without_weights(net: Supernet) -> dict[str, Tensor]:
     >>> [free.tolist() for free in without_weights(sn.Supernet(space)).values()]
     [[False, True]]
     """
-    space, relaxation = net.space, net.relaxation
-    stored: dict[str, set[str]] = {}
-    for (place, _, _), weight in net.weights.known.items():
-        if not weight.buffer:
-            stored.setdefault(place, set()).add(weight.key)
-    rows = space.sample(256, 3)
-    found = {}
-    for column, decision in enumerate(space.decisions):
-        active = rows[rows[:, column] >= 0]
-        if relaxation.roles.get(column) != "modules" or not len(active):
-            continue
-        # What is not active in the row takes the value that has the largest weights.
-        base = [relaxation.base[c] if v < 0 else v for c, v in enumerate(active[0].tolist())]
-        used = []
-        for value in range(decision.size):
-            places: set[str] = set()
-            base[column] = value
-            put_together(space._compiled.root, base, lambda place, _, to=places: to.add(place))
-            used.append(set().union(*(stored.get(place, set()) for place in places)))
-        common = set.intersection(*used)
-        free = torch.tensor([not own - common for own in used])
-        if free.any() and not free.all():
-            found[decision.id] = free
+    root, columns = net.space._compiled.root, net.space.columns
+    stored = {place for (place, _, _), weight in net.weights.known.items() if not weight.buffer}
+    # Kept while they are looked up by their ids.
+    parts = list(parts_of(root))
+    heavy = {
+        id(part.node)
+        for part in parts
+        if any(
+            s == part.place or s.startswith((f"{part.place}/", f"{part.place}[")) for s in stored
+        )
+    }
+    found: dict[str, Tensor] = {}
+
+    def free(node: nodes.Node) -> bool:
+        return not any(id(part.node) in heavy for part in parts_of(node))
+
+    def visit(node: nodes.Node) -> None:
+        match node:
+            case nodes.Choice():
+                told = {node.column: [free(c) for c in node.candidates]}
+            case nodes.Subset():
+                each = [free(c) for c in node.candidates]
+                told = {node.column: [all(each[i] for i in subset) for subset in node.subsets]}
+            case nodes.Picks():
+                pairs = zip(node.columns, node.candidates, strict=True)
+                told = {column: [free(c) for c in choices] for column, choices in pairs}
+            case _:
+                told = {}
+        for column, kinds in told.items():
+            if net.relaxation.roles[column] == "modules" and any(kinds) and not all(kinds):
+                found[columns[column]] = torch.tensor(kinds)
+        for child in nodes.children(node):
+            visit(child)
+
+    visit(root)
     return found
