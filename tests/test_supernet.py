@@ -10,8 +10,8 @@ import numpy as np
 import pyglove as pg
 import pytest
 import torch
+from supernet_equality import differences, rows_of, scramble, step
 from torch import nn
-from torch.utils import _pytree as pytree
 
 import symnas as sn
 from symnas import spaces
@@ -32,69 +32,13 @@ def double():
 
 
 def same(net, row, *inputs, tolerance=1e-10):
-    """`select` against `child` on a row: outputs, and what one step of training changes.
-
-    After a step of plain gradient descent the child's weights are the supernet's new ones, if and
-    only if all gradients agree; they hold the statistics of batch norms too.
-    """
-    for mode in (False, True):
-        net.train(mode)
-        before = {name: t.clone() for name, t in net.state_dict().items()}
-        child = net.child(row)
-        assert all(m.training is mode for m in child.modules())
-        ours, theirs = list(net.parameters()), list(child.parameters())
-        x, y = ([live(i) for i in inputs] for _ in range(2))
-        torch.manual_seed(1)
-        expected = step(child, y, theirs)
-        torch.manual_seed(1)
-        found = step(net.select(row), x, ours)
-        close(found, expected, tolerance)
-        close(
-            [t.grad for t in x if t.requires_grad],
-            [t.grad for t in y if t.requires_grad],
-            tolerance,
-        )
-        after = net.child(row).state_dict()
-        assert set(after) == set(child.state_dict())
-        for name, tensor in child.state_dict().items():
-            close(after[name], tensor, tolerance, name)
-        # What the network does not have stays as it was.
-        changed = sum(int((t != before[n]).sum()) for n, t in net.state_dict().items())
-        assert changed <= sum(t.numel() for t in child.state_dict().values())
-        net.load_state_dict(before)  # many steps on such losses would diverge
-
-
-def live(x):
-    return x.clone().requires_grad_(x.is_floating_point())
-
-
-def step(network, inputs, parameters, rate=0.1):
-    for parameter in parameters:
-        parameter.grad = None
-    output = network(*inputs)
-    tensors = [t for t in pytree.tree_leaves(output) if isinstance(t, torch.Tensor)]
-    # Random weights: the plain sum of what a norm gives has no gradient.
-    generator = torch.Generator().manual_seed(2)
-    loss = sum((t * torch.rand(t.shape, generator=generator)).sum() for t in tensors)
-    if loss.requires_grad:
-        loss.backward()
-    with torch.no_grad():
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter -= rate * parameter.grad
-    return output
+    """`select` against `child` on a row: see `differences`."""
+    for what, a, b in differences(net, row, *inputs):
+        close(a, b, tolerance, what)
 
 
 def close(a, b, tolerance, what=""):
     torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance, msg=lambda m: f"{what}: {m}")
-
-
-def rows_of(space, most=6, seed=0):
-    if not space.has_floats and space.size <= most:
-        return np.concatenate(list(space.enumerate()))
-    rows = space.sample(20 * most, seed)
-    rows = np.unique(rows[space.is_valid(rows)], axis=0)
-    return np.random.default_rng(seed).permutation(rows)[:most]
 
 
 def all_same(program, *inputs, sharing=("entangled", "separate"), most=6, **kwargs):
@@ -106,14 +50,6 @@ def all_same(program, *inputs, sharing=("entangled", "separate"), most=6, **kwar
         for row in rows_of(space, most):
             same(net, row, *inputs, **kwargs)
     return nets[0]
-
-
-def scramble(net):
-    """Weights under which no zero bias and no norm of ones hides a mistake."""
-    with torch.no_grad():
-        for name, tensor in net.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.copy_(torch.rand_like(tensor) + (0.5 if "var" in name else -0.5))
 
 
 def stored(net, name):
@@ -819,7 +755,7 @@ def test_separate_networks_share_no_argument():
         p.numel() for row in ([0], [1]) for p in net.child(row).parameters()
     )
     kept = {k: v.clone() for k, v in net.child([1]).state_dict().items()}
-    step(net.select([0]), [torch.randn(4, 6)], list(net.parameters()))
+    step(net.select([0]), [torch.randn(4, 6)])
     for key, value in net.child([1]).state_dict().items():
         assert torch.equal(value, kept[key])
     with pytest.raises(ValueError, match="separate"):
@@ -891,7 +827,7 @@ def test_weights_of_a_child_can_be_taken_over():
     space = sn.Space(sn.nn.Sequential(sn.nn.Linear(6, width), sn.nn.BatchNorm1d(width)))
     net = sn.Supernet(space)
     child = net.child([0])
-    step(child, [torch.randn(5, 6)], list(child.parameters()))
+    step(child, [torch.randn(5, 6)])
     net.load_child([0], child.state_dict())
     for name, tensor in net.child([0]).state_dict().items():
         assert torch.equal(tensor, child.state_dict()[name]), name
@@ -918,7 +854,7 @@ def test_copies_run_by_themselves():
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         y = twin.select([0])(x)
         assert torch.equal(y, net.select([0])(x))
-        step(twin, [x], list(twin.parameters()))
+        step(twin, [x])
         assert not torch.equal(twin(x), y)
         assert torch.equal(net(x), y)
 
