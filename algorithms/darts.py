@@ -53,10 +53,12 @@ class DARTS(Relaxed):
     Args:
         order: 1 or 2.
         stop_free: logits stay as they are after an epoch in which so many decisions prefer a
-            candidate without parameters; None: never. Weights train on.
+            candidate without parameters; None: never. Weights train on. Not only identities count,
+            as in the paper, and what is preferred in the first epochs is mostly chance: give a
+            `warmup`, and more than such a share as the candidates have.
         patience: the same after so many epochs in which no decision's preference changed.
         skip_dropout: probability with which each candidate without parameters is left out of a
-            step, falling linearly to 0.
+            step, falling linearly to 0. Steps take longer then: other mixtures run in each.
         warmup, share, penalty: see `symnas.oneshot.relaxed`.
         logits_lr, logits_betas, logits_weight_decay: of Adam for the logits.
 
@@ -175,8 +177,8 @@ class _DARTS(RelaxedRun):
         ):
             warnings.warn(
                 f"DARTS: {free} of {len(self.free)} decisions prefer a candidate without parameters, "
-                "which is how DARTS is known to fail. Try stop_free=2, skip_dropout=0.3 or a "
-                "warmup, or an algorithm that runs single paths, such as alg.GDAS().",
+                "which is how DARTS is known to fail. Try skip_dropout=0.5, a warmup, or fewer such "
+                "candidates.",
                 RuntimeWarning,
                 stacklevel=2,
             )

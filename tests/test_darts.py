@@ -156,6 +156,18 @@ def test_candidates_without_parameters_are_found() -> None:
     )
 
 
+def test_operations_that_are_arguments_are_found_too() -> None:
+    from symnas.spaces.nasbench201 import OPERATIONS, nasbench201
+
+    found = without_weights(Supernet(nasbench201(channels=2, cells=1, resolution=8)))
+    assert len(found) == 6
+    for free in found.values():
+        names = [name for name, bare in zip(OPERATIONS, free.tolist(), strict=True) if bare]
+        assert names == ["none", "skip_connect", "avg_pool_3x3"]
+    bias = sn.Space(sn.nn.Linear(3, sn.oneof([2, 4]), bias=sn.oneof([True, False])), input=(3,))
+    assert without_weights(Supernet(bias)) == {}
+
+
 def planted(run, value: int, size: float = 5.0) -> None:
     with torch.no_grad():
         for logits in run.parameters:

@@ -33,6 +33,9 @@ from symnas.tasks.batches import Batch, batch_count
 Rows = NDArray[np.int32]
 Mixed = dict[str, Tensor]
 
+# Decisions on arguments with more values than this are no choices of operations.
+MOST_VALUES = 100
+
 
 def number(low: float, high: float = float("inf"), *, inside: bool = False) -> Any:
     """An attrs validator for numbers from `low` to `high`; with `inside`, without these two.
@@ -322,9 +325,11 @@ def noted(cost: BoundCost, limits: Limits, probabilities: Mixed, rows: Rows) -> 
 
 
 def without_weights(net: Supernet) -> dict[str, Tensor]:
-    """The candidates that have no parameters, of each decision between modules that has both kinds.
+    """The candidates that have no parameters, of each decision that has both kinds.
 
-    A candidate with choices of its own has parameters if any network with it does there.
+    A candidate that is a module with choices of its own has parameters if any network with it does
+    there. A candidate that is an argument (the name of an operation, say) has some if modules made
+    with it have parameters of their own, where with others they have none.
 
     Returns:
         By decision id: `(values,)`, true where there are no parameters.
@@ -336,8 +341,9 @@ def without_weights(net: Supernet) -> dict[str, Tensor]:
     >>> [free.tolist() for free in without_weights(sn.Supernet(space)).values()]
     [[False, True]]
     """
-    root, columns = net.space._compiled.root, net.space.columns
-    stored = {place for (place, _, _), weight in net.weights.known.items() if not weight.buffer}
+    root, columns, relaxation = net.space._compiled.root, net.space.columns, net.relaxation
+    known = {(place, name): not w.buffer for (place, name, _), w in net.weights.known.items()}
+    stored = {place for (place, _), trained in known.items() if trained}
     # Kept while they are looked up by their ids.
     parts = list(parts_of(root))
     heavy = {
@@ -365,10 +371,24 @@ def without_weights(net: Supernet) -> dict[str, Tensor]:
             case _:
                 told = {}
         for column, kinds in told.items():
-            if net.relaxation.roles[column] == "modules" and any(kinds) and not all(kinds):
+            if relaxation.roles[column] == "modules" and any(kinds) and not all(kinds):
                 found[columns[column]] = torch.tensor(kinds)
         for child in nodes.children(node):
             visit(child)
 
     visit(root)
-    return found
+    for part in parts:
+        for column in part.columns:
+            row, size = list(relaxation.base), relaxation.sizes[column]
+            if part.place not in stored or size > MOST_VALUES:
+                continue
+            kinds = []
+            for value in range(size):
+                row[column] = value
+                names = relaxation._shape_at(part, row)
+                kinds.append(not any(known.get((part.place, name)) for name in names))
+            if any(kinds) and not all(kinds):
+                # Where one decision makes several such modules, none of them may have parameters.
+                free_here = torch.tensor(kinds)
+                found[columns[column]] = found.get(columns[column], free_here) & free_here
+    return {id_: bare for id_, bare in found.items() if bare.any()}
