@@ -1,15 +1,21 @@
 """Search algorithms, one a file, imported as `symnas.algorithms`."""
 
+from symnas.algorithms.darts import DARTS
+from symnas.algorithms.gdas import GDAS
 from symnas.algorithms.grid_search import GridSearch
 from symnas.algorithms.local_search import LocalSearch
+from symnas.algorithms.proxyless_nas import ProxylessNAS
 from symnas.algorithms.pyglove import PyGlove
 from symnas.algorithms.random_search import RandomSearch
 from symnas.algorithms.regularized_evolution import RegularizedEvolution
 from symnas.algorithms.single_path_one_shot import SinglePathOneShot
 
 __all__ = [
+    "DARTS",
+    "GDAS",
     "GridSearch",
     "LocalSearch",
+    "ProxylessNAS",
     "PyGlove",
     "RandomSearch",
     "RegularizedEvolution",

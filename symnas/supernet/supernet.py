@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,13 +20,23 @@ from symnas.supernet.parts import put_together
 from symnas.supernet.relaxation import Relaxation
 from symnas.supernet.survey import Survey
 from symnas.supernet.templates import Pool
-from symnas.supernet.weights import Store, real
+from symnas.supernet.weights import RealPart, Store, real
 
 if TYPE_CHECKING:
     from symnas.searchspace.space import Space
 
 # Templates and networks that are kept: a network of 20 blocks is some 200 modules.
 TEMPLATES, NETWORKS = 4096, 32
+
+
+def _caches() -> dict[str, Any]:
+    """What a supernet keeps for speed, empty."""
+    return {
+        "_pool": Pool(TEMPLATES),
+        "_networks": OrderedDict(),
+        "_mixed": OrderedDict(),
+        "_selected": None,
+    }
 
 
 class Supernet(nn.Module):
@@ -75,18 +86,20 @@ class Supernet(nn.Module):
     torch.Size([2])
     """
 
+    _pool: Pool
+    _networks: OrderedDict[bytes, Network]
+    _mixed: OrderedDict[object, Network]
+    _selected: Network | None
+
     def __init__(self, space: Space, sharing: str = "entangled") -> None:
         super().__init__()
         if sharing not in ("entangled", "separate"):
             raise ValueError(f'`sharing` ({sharing!r}) must be "entangled" or "separate".')
         self.space = space
         self.sharing = sharing
-        self._pool = Pool(TEMPLATES)
+        self.__dict__.update(_caches())
         survey = Survey(space, self._pool, sharing == "separate")
         self.weights = Store(space, survey)
-        self._networks: OrderedDict[bytes, Network] = OrderedDict()
-        self._mixed: OrderedDict[object, Network] = OrderedDict()
-        self._selected: Network | None = None
 
     @property
     def apart(self) -> dict[str, int]:
@@ -191,15 +204,19 @@ class Supernet(nn.Module):
         Args:
             row: of the space, or an `sn.Architecture` of it.
         """
-        module, parts = real(self.space._compiled.root, self._row(row))
-        with torch.no_grad():
-            for part in parts:
-                for slot in part.slots:
-                    if slot.shared and not slot.alias:
-                        weight = self.weights.weight(part.place, slot, part.own)
-                        stored = self.weights.tensor(weight)
-                        slot.empty.copy_(weight.layout.take(stored, tuple(slot.empty.shape)))
-        assert isinstance(module, nn.Module)
+        module, parts = self._real(row)
+        for part in parts:
+            for slot in part.slots:
+                if slot.shared and not slot.alias:
+                    weight = self.weights.weight(part.place, slot, part.own)
+                    stored = self.weights.tensor(weight).detach()
+                    taken = weight.layout.take(stored, tuple(slot.empty.shape))
+                    # Of the supernet's type, and on its device.
+                    slot.empty.data = taken.clone(memory_format=torch.contiguous_format)
+                elif not slot.shared:
+                    like = next(self.parameters(), slot.empty)
+                    moved = slot.empty.to(like.device)
+                    slot.empty.data = moved.to(like.dtype) if moved.is_floating_point() else moved
         return module.train(self.training)
 
     def load_child(self, row: Any, state: Mapping[str, Tensor]) -> None:
@@ -212,8 +229,7 @@ class Supernet(nn.Module):
         Raises:
             RuntimeError: the names or shapes are not those of the network.
         """
-        module, parts = real(self.space._compiled.root, self._row(row))
-        assert isinstance(module, nn.Module)
+        module, parts = self._real(row)
         module.load_state_dict(state)
         for part in parts:
             for slot in part.slots:
@@ -229,7 +245,33 @@ class Supernet(nn.Module):
             f"{len(self.weights.known)} tensors{apart})"
         )
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "A supernet cannot be pickled: save net.state_dict(), and load it into sn.Supernet(space)."
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Supernet:
+        """A supernet of the same space with weights of its own."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        memo[id(self.space)] = self.space
+        # Not what is kept for speed: networks hold slices of the weights.
+        kept = {"relaxation": None, **_caches()}
+        for key, value in self.__dict__.items():
+            if key not in kept:
+                twin.__dict__[key] = copy.deepcopy(value, memo)
+        twin.__dict__.update(_caches())
+        return twin
+
     # Helpers ----------------------------------------------------------------------------------
+
+    def _real(self, row: Any) -> tuple[nn.Module, list[RealPart]]:
+        module, parts = real(self.space._compiled.root, self._row(row))
+        if not isinstance(module, nn.Module):
+            raise SymnasError(
+                f"The program makes a {type(module).__name__}; a supernet needs a torch.nn.Module."
+            )
+        return module, parts
 
     def _row(self, row: Any) -> list[int]:
         if isinstance(row, Architecture):
