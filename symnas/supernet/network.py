@@ -20,6 +20,16 @@ PutTogether = Callable[[Maker], Any]
 
 
 @attrs.frozen(eq=False)
+class Made:
+    """A template in a network: its place, the call and the row that it was made of."""
+
+    template: Template
+    place: str
+    call: Call
+    row: tuple[int, ...] = ()
+
+
+@attrs.frozen(eq=False)
 class _Place:
     """Where a stored weight is put: the dict of a module, and its key there."""
 
@@ -31,15 +41,17 @@ class _Place:
     frozen: bool = False  # in this network alone
 
 
-@attrs.frozen(eq=False)
-class _Owner:
-    """The part that a weight on the meta device belongs to."""
+@attrs.define(eq=False)
+class Bound:
+    """What is put where: stored weights, and buffers that belong to one call alone."""
 
-    place: str
-    slot: Slot
-    call: Call
-    own: object
-    row: tuple[int, ...]
+    places: list[_Place] = attrs.field(factory=list)
+    constants: list[tuple[dict[str, Any], str, dict[str, Tensor], str]] = attrs.field(factory=list)
+
+    def extend(self, other: Bound) -> None:
+        """Takes in another's."""
+        self.places.extend(other.places)
+        self.constants.extend(other.constants)
 
 
 @attrs.define
@@ -56,78 +68,66 @@ class Network:
     """One network without weights of its own, or several in one.
 
     Args:
-        put: makes it of parts.
-        pool: of templates.
-        store: of weights.
-        masks: of a part's weight in a row; None where nothing is masked.
-        weights: of decisions, for the masks.
-        context: tells the row.
-
-    Attributes:
         module: the network; it can run while its weights are in place.
+        templates: all that it consists of.
+        bound: where which weights are put.
+        store: of weights.
+        weights: of decisions, for masks.
+
+    Raises:
+        SymnasError: it is no module.
     """
 
     def __init__(
         self,
+        module: Any,
+        templates: list[Template],
+        bound: Bound,
+        store: Store,
+        weights: Weights | None = None,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise SymnasError(
+                f"The program makes a {type(module).__name__}; a supernet needs a torch.nn.Module."
+            )
+        self.module, self.store, self.weights = module, store, weights
+        self._templates = templates
+        self._places, self._constants = bound.places, bound.constants
+        self._recurrent = [module for t in templates for module in t.recurrent]
+
+    @classmethod
+    def of(
+        cls,
         put: PutTogether,
         pool: Pool,
         store: Store,
         masks: Masks | None = None,
         weights: Weights | None = None,
         context: Context | None = None,
-    ) -> None:
-        self.store, self.weights = store, weights
-        self._templates: list[Template] = []
-        owners: dict[int, _Owner] = {}
+    ) -> Network:
+        """A network of templates from a pool.
+
+        Args:
+            put: makes it of parts.
+            pool: of templates.
+            store: of weights.
+            masks: of a part's weight in a row; None where nothing is masked.
+            weights: of decisions, for the masks.
+            context: tells the row.
+        """
+        made: list[Made] = []
         counts: dict[object, int] = {}
 
         def make(place: str, call: Call) -> Any:
             key = call.key
             number = counts[key] = counts.get(key, -1) + 1
-            template = pool(call, number)
-            self._templates.append(template)
-            if template.slots:
-                own, row = call.own, context.row if context is not None else ()
-                for slot in template.slots:
-                    if not slot.alias:
-                        owner = _Owner(place, slot, call, own, row)
-                        owners.setdefault(id(slot.empty), owner)
-            return template.made
+            row = context.row if context is not None else ()
+            made.append(Made(pool(call, number), place, call, row))
+            return made[-1].template.made
 
         module = put(make)
-        if not isinstance(module, nn.Module):
-            raise SymnasError(
-                f"The program makes a {type(module).__name__}; a supernet needs a torch.nn.Module."
-            )
-        self.module = module
-        self._places: list[_Place] = []
-        self._constants: list[tuple[dict[str, Any], str, dict[str, Tensor], str]] = []
-        self._find(owners, masks)
-
-    def _find(
-        self,
-        owners: dict[int, _Owner],
-        masks: Masks | None,
-    ) -> None:
-        for template in self._templates:
-            for held in template.slots:
-                # A constructor may have tied it to a weight of another part.
-                owner = owners[id(held.entries[held.key])]
-                slot = owner.slot
-                if not slot.shared:
-                    values = self.store.constants(owner.place, owner.call, owner.own)
-                    self._constants.append((held.entries, held.key, values, slot.name))
-                    continue
-                weight = self.store.weight(owner.place, slot, owner.own)
-                shape = tuple(slot.empty.shape)
-                own_masks = masks(owner.place, slot, owner.row) if masks is not None else ()
-                own_frozen = not slot.empty.requires_grad and weight.trained
-                self._places.append(
-                    _Place(
-                        held.entries, held.key, weight, None if shape == weight.shape else shape,
-                        own_masks, own_frozen,
-                    )
-                )  # fmt: skip
+        bound = bound_weights(made, store, masks)
+        return cls(module, [m.template for m in made], bound, store, weights)
 
     def fill(self) -> None:
         """Puts the weights in, as they are now."""
@@ -144,10 +144,9 @@ class Network:
             place.entries[place.key] = tensor
         for entries, key, values, name in self._constants:
             entries[key] = values[name]
-        for template in self._templates:
-            for module in template.recurrent:
-                names = module._flat_weights_names
-                module._flat_weights = [getattr(module, name) for name in names]
+        for module in self._recurrent:
+            names = module._flat_weights_names
+            module._flat_weights = [getattr(module, name) for name in names]
 
     def train(self, mode: bool) -> None:
         """Sets the mode of all its modules, which other networks may have set otherwise."""
@@ -155,3 +154,36 @@ class Network:
             self.module.train(mode)
             for template in self._templates:
                 template.training = mode
+
+
+def bound_weights(made: list[Made], store: Store, masks: Masks | None = None) -> Bound:
+    """Which weights belong to templates, whose slots are empty."""
+    owners: dict[int, tuple[Made, Slot]] = {}
+    for one in made:
+        for slot in one.template.slots:
+            if not slot.alias:
+                owners.setdefault(id(slot.empty), (one, slot))
+    owns = {id(one): one.call.own for one in made if one.template.slots}
+    bound = Bound()
+    for one in made:
+        for held in one.template.slots:
+            # A constructor may have tied it to a weight of another part.
+            owner, slot = owners[id(held.entries[held.key])]
+            own = owns[id(owner)]
+            if not slot.shared:
+                values = store.constants(owner.place, owner.call, own)
+                bound.constants.append((held.entries, held.key, values, slot.name))
+                continue
+            weight = store.weight(owner.place, slot, own)
+            shape = tuple(slot.empty.shape)
+            bound.places.append(
+                _Place(
+                    held.entries,
+                    held.key,
+                    weight,
+                    None if shape == weight.shape else shape,
+                    masks(owner.place, slot, owner.row) if masks is not None else (),
+                    frozen=not slot.empty.requires_grad and weight.trained,
+                )
+            )
+    return bound

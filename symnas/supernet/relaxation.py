@@ -251,7 +251,7 @@ class Relaxation:
         return torch.randn(2, *shape, generator=generator).to(tensor)
 
     def _plain(self, row: Row) -> Network:
-        return Network(
+        return Network.of(
             lambda make: put_together(self.root, row, make), self.net._pool, self.net.weights
         )
 
@@ -285,7 +285,7 @@ class Relaxation:
         full.straight = weights.straight
         context = Context()
         put = mixing(self.root, own, soft, masked, full, self._fit, context)
-        return Network(
+        return Network.of(
             put, self.net._pool, self.net.weights, masks if masked else None, full, context
         )
 
@@ -356,7 +356,7 @@ class Relaxation:
                     found[names[id(module)]] = (tuple(args[0].shape[1:]), tuple(output.shape[1:]))
 
             try:
-                network = Network(put, self._pool, self.net.weights)
+                network = Network.of(put, self._pool, self.net.weights)
                 network.fill()
                 network.train(False)
                 handles = [

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from symnas.architecture.architecture import Architecture
 from symnas.errors import SymnasError
+from symnas.supernet.assembler import Assembler
 from symnas.supernet.mixtures import Weights
 from symnas.supernet.network import Network
-from symnas.supernet.parts import put_together
 from symnas.supernet.relaxation import Relaxation
 from symnas.supernet.survey import Survey
 from symnas.supernet.templates import Pool
@@ -36,6 +36,7 @@ def _caches() -> dict[str, Any]:
         "_networks": OrderedDict(),
         "_mixed": OrderedDict(),
         "_selected": None,
+        "_assembled": None,
     }
 
 
@@ -90,6 +91,7 @@ class Supernet(nn.Module):
     _networks: OrderedDict[bytes, Network]
     _mixed: OrderedDict[object, Network]
     _selected: Network | None
+    _assembled: Assembler | None
 
     def __init__(self, space: Space, sharing: str = "entangled") -> None:
         super().__init__()
@@ -265,6 +267,12 @@ class Supernet(nn.Module):
 
     # Helpers ----------------------------------------------------------------------------------
 
+    @property
+    def _assembler(self) -> Assembler:
+        if self._assembled is None:
+            self._assembled = Assembler(self.space._compiled.root, self.weights, TEMPLATES)
+        return self._assembled
+
     def _real(self, row: Any) -> tuple[nn.Module, list[RealPart]]:
         module, parts = real(self.space._compiled.root, self._row(row))
         if not isinstance(module, nn.Module):
@@ -285,10 +293,7 @@ class Supernet(nn.Module):
         key = np.asarray(row.row if isinstance(row, Architecture) else row, np.int32).tobytes()
         found = self._networks.get(key)
         if found is None:
-            root, own = self.space._compiled.root, self._row(row)
-            found = self._networks[key] = Network(
-                lambda make: put_together(root, own, make), self._pool, self.weights
-            )
+            found = self._networks[key] = self._assembler(self._row(row))
             if len(self._networks) > NETWORKS:
                 self._networks.popitem(last=False)
         else:

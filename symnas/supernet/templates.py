@@ -57,18 +57,16 @@ class Template:
     Attributes:
         made: what the call returned: usually a module.
         slots: of its own parameters and buffers, without those of the modules it was given.
-        modules: its own modules and those that it was given, in order.
-        recurrent: those that keep their weights in a list as well.
+        recurrent: those of its own modules that keep their weights in a list as well.
         changes: what it put in place of weights of the modules that it was given.
         frozen: which of those it froze, or the other way round.
         reshapes: whether it changed what these consist of.
-        exposed: whether it was given to one that did so.
+        exposed: whether it was given to one that did so, and may be no other's.
         training: the mode that it was put into.
     """
 
     made: Any
     slots: tuple[Slot, ...] = ()
-    modules: tuple[nn.Module, ...] = ()
     recurrent: tuple[Any, ...] = ()
     changes: tuple[tuple[dict[str, Any], str, Tensor | None], ...] = ()
     frozen: tuple[tuple[Tensor, bool], ...] = ()
@@ -89,8 +87,9 @@ class Template:
         made = _called(call, given)
         if not isinstance(made, nn.Module):
             return cls(made)
-        modules = tuple(made.modules())
-        recurrent = tuple(m for m in modules if hasattr(m, "_flat_weights_names"))
+        reshapes = structure != _structure(others)
+        own = own_modules(made, given, reshapes)
+        recurrent = tuple(m for _, m in own if isinstance(m, nn.RNNBase))
         changes = tuple(
             (entries, key, entries[key])
             for entries, key, tensor in held
@@ -102,14 +101,13 @@ class Template:
             if tensor is not None and tensor.requires_grad is not before
         )
         return cls(
-            made, tuple(slots_of(made, given)), modules, recurrent, changes, frozen,
-            structure != _structure(others),
+            made, tuple(slots_of(own, others)), recurrent, changes, frozen, reshapes
         )  # fmt: skip
 
     @property
-    def intact(self) -> bool:
-        """Whether it still consists of the modules that it was made of."""
-        return tuple(map(id, self.made.modules())) == tuple(map(id, self.modules))
+    def meddles(self) -> bool:
+        """Whether its constructor did something to the weights of modules that it was given."""
+        return bool(self.changes or self.frozen or any(slot.alias for slot in self.slots))
 
     def clear(self) -> None:
         """Takes out what was put in: a constructor that it is given to may write to its weights.
@@ -140,19 +138,41 @@ def _structure(modules: Sequence[nn.Module]) -> list[Any]:
     return [(type(m), *((key, id(child)) for key, child in m._modules.items())) for m in modules]
 
 
-def slots_of(made: nn.Module, given: set[int]) -> Iterator[Slot]:
-    """The slots of a module, without those of modules that were given to it (by their ids)."""
+def own_modules(
+    made: nn.Module, given: set[int], everywhere: bool = True
+) -> list[tuple[str, nn.Module]]:
+    """A module and those in it, by path, without those that were given to it (by their ids).
+
+    Args:
+        made: the module.
+        given: ids of modules.
+        everywhere: whether there may be own modules within those that were given.
+    """
+    if everywhere:
+        return [(path, m) for path, m in made.named_modules() if id(m) not in given]
+    found: dict[int, tuple[str, nn.Module]] = {}
+    todo = [("", made)]
+    while todo:
+        path, module = todo.pop()
+        if id(module) in given or id(module) in found:
+            continue
+        found[id(module)] = (path, module)
+        prefix = f"{path}." if path else ""
+        children = [(prefix + key, m) for key, m in module._modules.items() if m is not None]
+        todo.extend(reversed(children))
+    return list(found.values())
+
+
+def slots_of(own: Sequence[tuple[str, nn.Module]], given: Sequence[nn.Module]) -> Iterator[Slot]:
+    """The slots of modules, by path, beside others that were given to them."""
     others = {
         id(t)
-        for module in (made.modules() if given else ())
-        if id(module) in given
+        for module in (given if any(m._parameters or m._buffers for _, m in own) else ())
         for t in (*module._parameters.values(), *module._buffers.values())
         if t is not None
     }
     names: dict[int, str] = {}
-    for path, module in made.named_modules():
-        if id(module) in given:
-            continue
+    for path, module in own:
         prefix = f"{path}." if path else ""
         for buffer, entries in ((False, module._parameters), (True, module._buffers)):
             for key, tensor in entries.items():
@@ -196,9 +216,8 @@ def _called(call: Call, given: set[int]) -> Any:
             made = call()
     if isinstance(made, nn.Module):
         emptied: dict[int, Tensor] = {}
-        for module in made.modules():
-            if id(module) not in given:
-                _empty(module, emptied)
+        for _, module in own_modules(made, given, everywhere=False):
+            _empty(module, emptied)
     return made
 
 
@@ -206,8 +225,7 @@ def _has_values(made: nn.Module, given: set[int]) -> bool:
     """Whether a module keeps tensors that are no parameters or buffers: they would be lost."""
     return any(
         isinstance(value, Tensor)
-        for module in made.modules()
-        if id(module) not in given
+        for _, module in own_modules(made, given, everywhere=False)
         for value in vars(module).values()
     )
 
@@ -259,7 +277,7 @@ class Pool:
         """The `number`-th template of a call, without weights."""
         key = call.key
         kept = self._kept.setdefault(key, [])
-        if number < len(kept) and not (kept[number].exposed and not kept[number].intact):
+        if number < len(kept) and not kept[number].exposed:
             kept[number].clear()
             return kept[number]
         made = Template.of(call)

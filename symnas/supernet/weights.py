@@ -15,7 +15,7 @@ from symnas.searchspace import nodes
 from symnas.supernet.layouts import Layout
 from symnas.supernet.parts import Call, Row, makes_modules, put_together
 from symnas.supernet.survey import Part, Survey, Weights
-from symnas.supernet.templates import Slot, slots_of
+from symnas.supernet.templates import Slot, own_modules, slots_of
 
 if TYPE_CHECKING:
     from symnas.searchspace.space import Space
@@ -106,10 +106,9 @@ class Store(nn.Module):
         if key not in self._constants:
             with building():
                 made = call()
-            given = {id(m) for module in call.modules for m in module.modules()}
             self._constants[key] = {
                 slot.name: self._alike(slot.empty.detach())
-                for slot in slots_of(made, given)
+                for slot in _slots(made, call.within)
                 if not slot.shared
             }
         return self._constants[key]
@@ -214,26 +213,29 @@ class RealPart:
 
 def real(node: nodes.Node, row: Row, place: str = "") -> tuple[Any, list[RealPart]]:
     """A network (or a part of one) with weights of its own, and its parts."""
-    found: list[tuple[str, object, nn.Module, set[int]]] = []
+    found: list[tuple[str, object, nn.Module, list[nn.Module]]] = []
     # A module may tie weights of those that it is given: they belong to the part that made them.
     makers: dict[int, tuple[str, Tensor]] = {}
 
     def make(place: str, call: Call) -> Any:
-        given = {id(m) for module in call.modules for m in module.modules()}
-        own = call.own
+        given, own = call.within, call.own
         with building():
             made = call()
         if isinstance(made, nn.Module):
             found.append((place, own, made, given))
-            for slot in slots_of(made, given):
+            for slot in _slots(made, given):
                 makers.setdefault(id(slot.empty), (place, slot.empty))
         return made
 
-    def slots(place: str, made: nn.Module, given: set[int]) -> Iterator[Slot]:
-        for slot in slots_of(made, given):
+    def slots(place: str, made: nn.Module, given: list[nn.Module]) -> Iterator[Slot]:
+        for slot in _slots(made, given):
             other = makers.get(id(slot.empty), (place,))[0] != place
             yield attrs.evolve(slot, alias=True) if other else slot
 
     root = put_together(node, row, make, place)
     # Slots are taken at last: what a module does to those that it was given is to be seen.
     return root, [RealPart(p, own, tuple(slots(p, m, given))) for p, own, m, given in found]
+
+
+def _slots(made: nn.Module, given: list[nn.Module]) -> Iterator[Slot]:
+    return slots_of(own_modules(made, set(map(id, given))), given)
