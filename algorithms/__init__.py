@@ -9,6 +9,7 @@ from symnas.algorithms.pyglove import PyGlove
 from symnas.algorithms.random_search import RandomSearch
 from symnas.algorithms.regularized_evolution import RegularizedEvolution
 from symnas.algorithms.single_path_one_shot import SinglePathOneShot
+from symnas.algorithms.tunas import TuNAS
 
 __all__ = [
     "DARTS",
@@ -20,4 +21,5 @@ __all__ = [
     "RandomSearch",
     "RegularizedEvolution",
     "SinglePathOneShot",
+    "TuNAS",
 ]

@@ -1,0 +1,156 @@
+"""How well accuracy with shared weights ranks networks that are trained alone.
+
+    python benchmarks/rank_correlation.py [--seeds 3] [--networks 30] [--epochs 10] [--data ../shared/data]
+
+Two spaces on 1,000 handwritten digits (16 x 16): the cells of NAS-Bench-201 in a network of 8
+channels, one cell a stage; and mobile blocks with kernels, expansions and depths. Random networks are
+trained alone (once, the mean over --repeats). Then a supernet is trained by each algorithm, with both
+kinds of sharing, and the same networks are measured with its weights, batch norms recalibrated: shown is
+Kendall's rank correlation, mean and standard error over seeds. (All operations of NAS-Bench-201 have
+weights of their own, so there both kinds of sharing are the same.)
+
+For NAS-Bench-201 the cell that each algorithm derives is looked up in the table of 12 epochs on CIFAR-10,
+if it is there (`nasbench201/accuracy_12_epochs.csv.gz` in the folder named by --data or $SYMNAS_DATA):
+its rank among all 15,625 cells, beside the mean rank of random cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.stats import kendalltau
+from symnas.spaces import Stage, mobilenet
+from symnas.spaces.nasbench201 import nasbench201, to_string
+
+import symnas as sn
+from symnas import algorithms as alg
+from symnas import data
+from symnas.oneshot.training import Training
+from symnas.searching.setting import Setting
+
+
+def spaces() -> dict[str, sn.Space]:
+    stages = [
+        Stage([16], [1, 2], 1, (3, 5), (3, 6), (False,)),
+        Stage([24], [1, 2, 3], 2, (3, 5), (3, 6), (False,)),
+    ]
+    return {
+        "NAS-Bench-201": nasbench201(channels=8, cells=1, resolution=16, canonical=False),
+        "mobile blocks": mobilenet(stages, 8, 48, resolution=16, in_channels=3),
+    }
+
+
+def task_of(epochs: int, examples: int = 1000) -> sn.Task:
+    """Few examples to train on, for networks to differ; many to measure on, for little noise."""
+    x, y = data.mnist5k().train
+    x = torch.nn.functional.interpolate(x, size=16, mode="bilinear", antialias=True)
+    x = x.expand(-1, 3, -1, -1).contiguous()
+    held_out = (x[2000:], y[2000:])
+    return sn.Task((x[:examples], y[:examples]), held_out, epochs=epochs, lr=5e-3)
+
+
+def alone(space: sn.Space, rows: np.ndarray, task: sn.Task, repeats: int) -> np.ndarray:
+    """Accuracies of networks that are trained alone."""
+    found = np.zeros(len(rows))
+    for index, row in enumerate(track(rows, f"{space.name}, alone", transient=True)):
+        for repeat in range(repeats):
+            torch.manual_seed(repeat)
+            model = space.decode(row).build()
+            found[index] += task.fit(model, seed=repeat)["accuracy"] / repeats
+    return found
+
+
+def trained(space: sn.Space, algorithm: Any, task: sn.Task, seed: int) -> tuple[Any, Any, float]:
+    """The run of a one-shot algorithm after its training, its workshop, and the seconds."""
+    setting = Setting.of(space, algorithm, task, maximize="accuracy", minimize=None, seed=seed)
+    run = algorithm.start(setting.problem())
+    clock = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        Training(run, task, Path(folder), lambda *_: None)()
+    return run, run.workshop, time.perf_counter() - clock
+
+
+def ranks(path: Path) -> dict[str, int]:
+    """The rank of each cell by its accuracy on CIFAR-10 after 12 epochs; empty without the table."""
+    table = path / "nasbench201" / "accuracy_12_epochs.csv.gz"
+    if not table.exists():
+        return {}
+    with gzip.open(table, "rt", newline="") as file:
+        accuracy = {r["arch"]: float(r["cifar10_test"]) for r in csv.DictReader(file)}
+    order = sorted(accuracy, key=lambda cell: -accuracy[cell])
+    return {cell: rank for rank, cell in enumerate(order, start=1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root = Path(__file__).parents[1]
+    default = Path(os.environ.get("SYMNAS_DATA", root.parent / "shared" / "data"))
+    parser.add_argument("--seeds", type=int, default=3, help="supernets of each kind")
+    parser.add_argument("--networks", type=int, default=30, help="networks that are trained alone")
+    parser.add_argument("--epochs", type=int, default=10, help="of a supernet")
+    parser.add_argument("--alone", type=int, default=6, help="epochs of a network alone")
+    parser.add_argument("--repeats", type=int, default=2, help="trainings of each network alone")
+    parser.add_argument("--data", type=Path, default=default, help="the folder of the tables")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    task = task_of(options.alone)
+    epochs = options.epochs
+    algorithms: dict[str, Any] = {
+        "uniform path": alg.SinglePathOneShot(epochs=epochs, population=10, generations=4),
+        "TuNAS": alg.TuNAS(epochs=epochs),
+        "DARTS": alg.DARTS(epochs=epochs),
+    }
+    places = ranks(options.data)
+    table = Table(title=f"Kendall's tau of {options.networks} networks, {options.seeds} seeds")
+    for column in ("space", "training", "sharing", "tau", "seconds", "ranks of derived cells"):
+        table.add_column(column, justify="left" if column in ("space", "training") else "right")
+    for name, space in spaces().items():
+        rows = space.sample(options.networks, 11)
+        truth = alone(space, rows, task, options.repeats)
+        for label, algorithm in algorithms.items():
+            for sharing in ("entangled", "separate"):
+                taus, seconds, derived = [], [], []
+                for seed in track(range(options.seeds), f"{name}, {label}", transient=True):
+                    changed = type(algorithm)(**{**_given(algorithm), "sharing": sharing})
+                    run, shop, took = trained(space, changed, task, seed)
+                    shared = [shop.quality(shop.measured(row)) for row in rows]
+                    taus.append(kendalltau(truth, shared).statistic)
+                    seconds.append(took)
+                    if name == "NAS-Bench-201" and places:
+                        derived.append(places[to_string(run.derive(1)[0])])
+                error = np.std(taus, ddof=1) / len(taus) ** 0.5 if len(taus) > 1 else 0.0
+                table.add_row(
+                    name, label, sharing, f"{np.mean(taus):.2f} ± {error:.2f}",
+                    f"{np.mean(seconds):.0f}", ", ".join(f"{rank:,}" for rank in derived),
+                )  # fmt: skip
+                if name == "NAS-Bench-201":
+                    break
+    Console(width=110, highlight=False).print(table)
+    if places:
+        print(
+            f"A random cell has the mean rank {np.mean(list(places.values())):,.0f} of {len(places):,}."
+        )
+
+
+def _given(algorithm: Any) -> dict[str, Any]:
+    import attrs
+
+    return {field.name: getattr(algorithm, field.name) for field in attrs.fields(type(algorithm))}
+
+
+if __name__ == "__main__":
+    main()
