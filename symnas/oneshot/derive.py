@@ -19,6 +19,8 @@ Rows = NDArray[np.int32]
 # How much more likely than chance the likeliest is made, step by step, and rows drawn at each.
 SHARPNESS = (1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
 DRAWN = 512
+# As many times as many are drawn where few of the likely rows may be feasible.
+MORE = 4
 # Rounds of changing one decision after the other.
 ROUNDS = 20
 
@@ -72,7 +74,13 @@ def _drawn(problem: Problem, probabilities: dict[str, torch.Tensor], step: int) 
         rng = np.random.default_rng(seed)
         rows = Independent(problem.space, probabilities).sample(DRAWN, rng)
         return rows[problem.space.is_valid(rows)]
-    return problem.constraints.sample_feasible(DRAWN, seed, probabilities)
+    if step == 0 or problem.constraints.feasible is not None:
+        return problem.constraints.sample_feasible(DRAWN, seed, probabilities)
+    # Without tables rows are drawn and rejected, without end where the likeliest are infeasible.
+    rng = np.random.default_rng(seed)
+    rows = np.unique(Independent(problem.space, probabilities).sample(MORE * DRAWN, rng), axis=0)
+    rows = rows[problem.constraints.mask(rows)]
+    return rows[problem.space.is_valid(rows)]
 
 
 def _scores(told: Independent, rows: Rows) -> NDArray[np.float64]:
