@@ -3,6 +3,7 @@
 from symnas.algorithms.darts import DARTS
 from symnas.algorithms.gdas import GDAS
 from symnas.algorithms.grid_search import GridSearch
+from symnas.algorithms.latency_aware_darts import LatencyAwareDARTS
 from symnas.algorithms.local_search import LocalSearch
 from symnas.algorithms.proxyless_nas import ProxylessNAS
 from symnas.algorithms.pyglove import PyGlove
@@ -15,6 +16,7 @@ __all__ = [
     "DARTS",
     "GDAS",
     "GridSearch",
+    "LatencyAwareDARTS",
     "LocalSearch",
     "ProxylessNAS",
     "PyGlove",
