@@ -1,10 +1,11 @@
 """Cost models, one a file, imported as `symnas.cost_models`."""
 
 from symnas.cost_models.activations import Activations, PeakActivations
+from symnas.cost_models.adapted import Adapted
 from symnas.cost_models.energy import Cycles, Energy
 from symnas.cost_models.energy_table import EnergyTable
 from symnas.cost_models.latency import Latency
-from symnas.cost_models.learned import Adapted, Learned
+from symnas.cost_models.learned import Learned
 from symnas.cost_models.macs import Macs
 from symnas.cost_models.measured_energy import MeasuredEnergy
 from symnas.cost_models.multi_hardware import MultiHardware
