@@ -270,7 +270,7 @@ class Relaxation:
         own = [self.base[c] if c in soft or value < 0 else value for c, value in enumerate(row)]
 
         def masks(place: str, slot: Slot, row: tuple[int, ...]) -> tuple[Mask, ...]:
-            return tuple(m for m in self._masks_of(place, slot, row) if masked & set(m.columns))
+            return self._masks_of(place, slot, row, masked)
 
         full = Weights(
             {
@@ -289,10 +289,13 @@ class Relaxation:
             put, self.net._pool, self.net.weights, masks if masked else None, full, context
         )
 
-    def _masks_of(self, place: str, slot: Slot, row: tuple[int, ...]) -> tuple[Mask, ...]:
-        """The masks of a part's weight, the part being made of a row."""
+    def _masks_of(
+        self, place: str, slot: Slot, row: tuple[int, ...], masked: frozenset[int]
+    ) -> tuple[Mask, ...]:
+        """The masks of a part's weight, the part being made of a row, for some decisions."""
         part = self.parts.get(place)
-        columns = [c for c in part.columns if self.roles[c] == "masks"] if part else []
+        # Of the others, which the row decides, the weight may not be the largest.
+        columns = [c for c in part.columns if c in masked] if part else []
         if part is None or not columns:
             return ()
         key = (place, slot.name, tuple(row[c] for c in part.columns), tuple(columns))
