@@ -1,6 +1,7 @@
 """Search algorithms, one a file, imported as `symnas.algorithms`."""
 
 from symnas.algorithms.darts import DARTS
+from symnas.algorithms.fbnet_v2 import FBNetV2
 from symnas.algorithms.gdas import GDAS
 from symnas.algorithms.grid_search import GridSearch
 from symnas.algorithms.latency_aware_darts import LatencyAwareDARTS
@@ -14,6 +15,7 @@ from symnas.algorithms.tunas import TuNAS
 
 __all__ = [
     "DARTS",
+    "FBNetV2",
     "GDAS",
     "GridSearch",
     "LatencyAwareDARTS",
