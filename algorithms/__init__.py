@@ -15,8 +15,8 @@ from symnas.algorithms.tunas import TuNAS
 
 __all__ = [
     "DARTS",
-    "FBNetV2",
     "GDAS",
+    "FBNetV2",
     "GridSearch",
     "LatencyAwareDARTS",
     "LocalSearch",
