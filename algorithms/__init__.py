@@ -1,5 +1,6 @@
 """Search algorithms, one a file, imported as `symnas.algorithms`."""
 
+from symnas.algorithms.bignas import BigNAS
 from symnas.algorithms.darts import DARTS
 from symnas.algorithms.fbnet_v2 import FBNetV2
 from symnas.algorithms.gdas import GDAS
@@ -16,6 +17,7 @@ from symnas.algorithms.tunas import TuNAS
 __all__ = [
     "DARTS",
     "GDAS",
+    "BigNAS",
     "FBNetV2",
     "GridSearch",
     "LatencyAwareDARTS",

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from symnas.costs.bound import BoundCost
-from symnas.costs.bound_constraints import LimitedCost
 from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShotRun
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number, without_weights
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number
 from symnas.oneshot.workshop import Workshop
 from symnas.searching.problem import Problem
 from symnas.searchspace import nodes
@@ -85,31 +84,13 @@ class FBNetV2(Relaxed):
 
 
 class _FBNetV2(RelaxedRun):
+    resizes = True
+
     algorithm: FBNetV2
 
     def begin(self, workshop: Workshop) -> None:
-        # As the base does, which refuses choices of the resolution.
-        settings, space = self.algorithm, self.problem.space
-        self.workshop = workshop
-        self.logits = self.make_logits().to(workshop.device)
-        if not len(self.logits):
-            raise SymnasError(f"FBNetV2: {space!r} has no decision on the network to be learned.")
-        self.weights_optimizer = workshop.optimizer()
-        self.logits_optimizer = torch.optim.Adam(
-            self.logits.parameters(),
-            lr=settings.logits_lr,
-            betas=settings.logits_betas,
-            weight_decay=settings.logits_weight_decay,
-        )
-        self.row: NDArray[np.int32] = workshop.feasible(1, 0)[0]
-        checks = self.problem.constraints.checks if self.problem.constraints is not None else ()
-        self.limited = [check for check in checks if isinstance(check, LimitedCost)]
-        self.steps = 0
-        self.free = {
-            id_: free.to(workshop.device)
-            for id_, free in without_weights(workshop.net).items()
-            if id_ in self.logits.logits()
-        }
+        super().begin(workshop)
+        settings = self.algorithm
         self.temperature = settings.temperature
         self.resolutions = _resolutions(self.problem, self.row, set(self.logits.logits()))
         self.factors = _factors(self.problem, self.limited) if settings.alpha is not None else []

@@ -8,7 +8,7 @@ relaxed solution approach the limits too.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -87,6 +87,7 @@ class RelaxedRun(OneShotRun):
     `probabilities`.
 
     Attributes:
+        resizes: whether it can choose the resolution of inputs.
         workshop: the supernet, the data.
         logits: of the decisions.
         weights_optimizer, logits_optimizer: of the supernet's weights, and of the logits.
@@ -95,6 +96,8 @@ class RelaxedRun(OneShotRun):
         limited: the costs with limits.
         free: which candidates have no parameters, see `without_weights`.
     """
+
+    resizes: ClassVar[bool] = False
 
     algorithm: Relaxed
 
@@ -106,7 +109,8 @@ class RelaxedRun(OneShotRun):
         """
         self.workshop, space = workshop, self.problem.space
         name = type(self.algorithm).__name__
-        if "input" in space._extras and nodes.columns_of(space._extras["input"]):
+        chosen = "input" in space._extras and nodes.columns_of(space._extras["input"])
+        if chosen and not self.resizes:
             raise SymnasError(
                 f"{name} mixes networks on one batch, so all must take inputs of one size; this space "
                 "chooses it. Fix the input (space.fix({...})), or take an algorithm that trains single "

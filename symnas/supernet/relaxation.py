@@ -359,8 +359,8 @@ class Relaxation:
                     found[names[id(module)]] = (tuple(args[0].shape[1:]), tuple(output.shape[1:]))
 
             try:
+                # On the meta device, where templates are: shapes alone.
                 network = Network.of(put, self._pool, self.net.weights)
-                network.fill()
                 network.train(False)
                 handles = [
                     module.register_forward_hook(note)
@@ -368,8 +368,9 @@ class Relaxation:
                     if id(module) in names
                 ]
                 try:
-                    with torch.no_grad():
-                        network.module(self._input(row))
+                    x = self._input(row).to("meta")
+                    with torch.no_grad(), torch.device("meta"):
+                        network.module(x)
                 finally:
                     for handle in handles:
                         handle.remove()
