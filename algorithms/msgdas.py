@@ -1,7 +1,7 @@
 """MSG-DAS: several paths a step that have no candidate in common, taught by the whole supernet.
 
-"MSG-DAS", arXiv:2107.04324: multiple sub-graphs by Gumbel-TopK, Dropblock-Identity and
-super-net-guided distillation, as its abstract has them.
+H. Tan et al., "Mutually-aware Sub-Graphs Differentiable Architecture Search", arXiv:2107.04324: its
+Gumbel-TopK sampler, Dropblock-Identity and super-net guidance, as the abstract describes them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class MSGDAS(Relaxed):
 
     In the manner of the paper: that there are these three parts is from its abstract. Ours are their
     constants; the relaxation of the k-th draw, `p_k = softmax(a_k / temperature)`, `a_{k+1} = a_k +
-    log(1 - p_k)`, used straight-through (of S. Xie and S. Ermon, arXiv:1901.10517, Section 4); that a
+    log(1 - p_k)`, used straight-through (of S. Xie and S. Ermon, arXiv:1901.10517); that a
     step follows the mean of the paths; that the logits learn from the data alone; the temperatures,
     halves and Adam of GDAS; and the penalty, the warm-up and what is derived, as there. For targets
     that are no classes, the squared difference from the mixture stands for the divergence.
@@ -235,7 +235,7 @@ def gumbel_top_k(logits: Tensor, k: int, temperature: float) -> tuple[Tensor, Te
     """`k` values drawn without replacement, in order: one-hot `(k, values)`, and relaxed.
 
     The noise is torch's, drawn once: values are drawn as from an urn (Plackett-Luce; W. Kool et al.,
-    "Stochastic Beams and Where to Find Them", ICML 2019, arXiv:1903.06059, Section 2.3).
+    "Stochastic Beams and Where to Find Them", ICML 2019, arXiv:1903.06059).
 
     >>> hard, soft = gumbel_top_k(torch.zeros(3), 3, 0.5)
     >>> hard.sum(0).tolist()
