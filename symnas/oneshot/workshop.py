@@ -149,9 +149,15 @@ class Workshop:
         found = list(self.net.parameters() if parameters is None else parameters)
         task = self.task
         recipe = {"lr": task.lr, "weight_decay": task.weight_decay, "momentum": task.momentum}
-        return make_optimizer(
+        made = make_optimizer(
             task.optimizer, [p for p in found if p.requires_grad], **{**recipe, **changes}
         )
+        if isinstance(made, torch.optim.SGD):
+            # torch's fused SGD fails where weights have their first gradient later than others: those
+            # of candidates that the first network did not have.
+            for group in made.param_groups:
+                group["fused"] = False
+        return made
 
     def set_rate(self, optimizer: torch.optim.Optimizer, step: int, steps: int) -> None:
         """The learning rate of a step, by the task's schedule."""
