@@ -118,7 +118,9 @@ def layers(n: int, last: nn.Module | None = None) -> nn.Sequential:
         (Add(layers(2, nn.ReLU())), []),  # a norm that is not added itself
         (nn.Sequential(layers(1), Add(layers(1))), ["1.body.1"]),  # what it is added to is one too
         (Add(layers(2), layers(1)), ["body.4"]),  # a projected shortcut
+        (Add(layers(2), nn.Linear(4, 4)), ["body.4"]),
         (Add(layers(2), layers(2)), []),
+        (Add(layers(1), nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))), []),
         (Add(Add(layers(1))), ["body.body.1"]),
         (nn.Sequential(Add(layers(1)), Add(layers(2))), ["0.body.1", "1.body.4"]),
         (layers(3), []),
@@ -251,6 +253,18 @@ def test_without_the_sandwich_all_are_random_and_learn_from_labels() -> None:
     assert set(told) == {"loss"}
     assert len(SEEN) == 4 * run.workshop.steps_an_epoch
     assert all(training for _, training in SEEN)
+
+
+def test_momentum_of_weights_that_train_later() -> None:
+    """Of candidates that the first networks did not have."""
+    kinds = [sn.nn.Linear(3, 4), sn.nn.Sequential(sn.nn.Linear(3, 4), sn.nn.Linear(4, 4))]
+    space = sn.Space(sn.nn.Sequential(sn.oneof(kinds), sn.nn.Linear(4, 2)), input=(3,))
+    algorithm = BigNAS(sandwich=False, children=0)
+    run = begun(algorithm, bound(space), task(60, optimizer="sgd", lr=0.1))
+    run.workshop.net.train()
+    batch = next(iter(run.workshop.batches("train", 0)))
+    for row in (0, 1, 0):
+        assert np.isfinite(run.step(batch, np.array([[row]], np.int32))).all()
 
 
 def test_only_the_largest_has_dropout() -> None:

@@ -23,10 +23,9 @@ def last_norms(network: nn.Module, shape: tuple[int, ...]) -> list[str]:
     """The paths of the batch norms whose results are added to what their branches began with.
 
     A batch norm ends a residual branch if its result is one term of a sum, and if it was computed
-    from another term of the same sum: `x + norm(f(x))`. Where both terms are results of batch norms
-    and neither was computed from the other (`norm(g(x)) + norm(f(x))`, a projected shortcut), it is
-    that with more layers before it, if there is such. Identities, and dropout in evaluation, may
-    stand between the norm and the sum.
+    from another term of the same sum: `x + norm(f(x))`. Of two terms of which neither was computed
+    from the other (`g(x) + norm(f(x))`, a projected shortcut), it has to be that with more layers
+    before it. Identities, and dropout in evaluation, may stand between the norm and the sum.
 
     Args:
         network: on the meta device, in evaluation mode.
@@ -52,12 +51,11 @@ def last_norms(network: nn.Module, shape: tuple[int, ...]) -> list[str]:
         terms = graph.terms(total)
         for term in filter(is_norm, terms):
             others = [other for other in terms if other != term]
-            if graph.reach(term) & {leaf for other in others for leaf in graph.leaves(other)}:
+            apart = len(others) == 1 and term not in graph.reach(others[0])
+            if graph.reach(term) & {leaf for other in others for leaf in graph.leaves(other)} or (
+                apart and graph.layers(term) > graph.layers(others[0])
+            ):
                 found.add(term[0])
-            elif len(others) == 1 and is_norm(others[0]) and term not in graph.reach(others[0]):
-                layers, shortcut = (graph.layers(place) for place in (term, others[0]))
-                if layers > shortcut:
-                    found.add(term[0])
     return sorted(found)
 
 
@@ -105,8 +103,8 @@ class _Graph:
         return self._reach[place]
 
     def layers(self, place: Place) -> int:
-        """How many places with weights it is computed from."""
-        return len(self.reach(place) & self.flow.weights)
+        """How many places with weights it is computed from, with itself."""
+        return len({place, *self.reach(place)} & self.flow.weights)
 
 
 @torch.no_grad()
