@@ -7,16 +7,19 @@ from symnas.algorithms.gdas import GDAS
 from symnas.algorithms.grid_search import GridSearch
 from symnas.algorithms.latency_aware_darts import LatencyAwareDARTS
 from symnas.algorithms.local_search import LocalSearch
+from symnas.algorithms.msgdas import MSGDAS
 from symnas.algorithms.proxyless_nas import ProxylessNAS
 from symnas.algorithms.pyglove import PyGlove
 from symnas.algorithms.random_search import RandomSearch
 from symnas.algorithms.regularized_evolution import RegularizedEvolution
 from symnas.algorithms.single_path_one_shot import SinglePathOneShot
+from symnas.algorithms.toponas import TopoNAS
 from symnas.algorithms.tunas import TuNAS
 
 __all__ = [
     "DARTS",
     "GDAS",
+    "MSGDAS",
     "BigNAS",
     "FBNetV2",
     "GridSearch",
@@ -27,5 +30,6 @@ __all__ = [
     "RandomSearch",
     "RegularizedEvolution",
     "SinglePathOneShot",
+    "TopoNAS",
     "TuNAS",
 ]

@@ -43,6 +43,7 @@ def algorithms(epochs: int) -> list[Any]:
         alg.ProxylessNAS(epochs=epochs, **faster),
         alg.LatencyAwareDARTS(epochs=epochs, **faster),
         alg.FBNetV2(epochs=epochs),
+        alg.MSGDAS(epochs=epochs, **faster),
         alg.TuNAS(epochs=epochs),
         alg.BigNAS(epochs=epochs, coarse=8, fine=8),
     ]
