@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import attrs
@@ -34,13 +34,15 @@ class Assembler:
         root: of the program.
         store: of weights.
         size: how many subtrees are kept.
+        forget: called when networks that were made before may not be used any more.
     """
 
-    def __init__(self, root: nodes.Node, store: Store, size: int) -> None:
-        self.root, self.store, self.size = root, store, size
+    def __init__(
+        self, root: nodes.Node, store: Store, size: int, forget: Callable[[], Any] = lambda: None
+    ) -> None:
+        self.root, self.store, self.size, self.forget = root, store, size, forget
         self.kept: OrderedDict[Hashable, _Subtree] = OrderedDict()
         self._columns: dict[int, tuple[int, ...]] = {}
-        self._bounds: dict[int, Bound] = {}
 
     def __call__(self, row: Row) -> Network:
         """The network of a row."""
@@ -58,8 +60,7 @@ class Assembler:
             for one in made:
                 bound.extend(self._bound(one))
         while len(self.kept) > self.size:
-            for one in self.kept.popitem(last=False)[1].made[-1:]:
-                self._bounds.pop(id(one), None)
+            self.kept.popitem(last=False)
         return Network(module, templates, bound, self.store)
 
     def columns_of(self, node: nodes.Node) -> tuple[int, ...]:
@@ -70,11 +71,10 @@ class Assembler:
         return found
 
     def _bound(self, one: Made) -> Bound:
-        found = self._bounds.get(id(one))
-        if found is None:
+        if one.bound is None:
             one.template.clear()
-            found = self._bounds[id(one)] = bound_weights([one], self.store)
-        return found
+            one.bound = bound_weights([one], self.store)
+        return one.bound
 
 
 def _refused(place: str, call: Call) -> Any:
@@ -87,31 +87,35 @@ class _Assembling(Evaluation):
 
     assembler: Assembler
     made_so_far: list[Made] = attrs.field(factory=list)
-    keys: list[Hashable] = attrs.field(factory=list)
     starts: list[int] = attrs.field(factory=list)  # of what is made for the parts around
+    inside: list[str] = attrs.field(factory=list)  # places that change what they are given
 
     def value(self, node: nodes.Node, place: str) -> Any:
         if not isinstance(node, nodes.Call | nodes.Const | nodes.Repeated):
             return Evaluation.value(self, node, place)
-        kept = self.assembler.kept
+        kept, reshaping = self.assembler.kept, self.assembler.store.reshaping
         key = (place, *(self.row[column] for column in self.assembler.columns_of(node)))
-        found = kept.get(key)
+        # What a constructor changes is its own: made anew for each, and kept with it alone.
+        found = None if self.inside else kept.get(key)
         if found is not None:
             kept.move_to_end(key)
             self.made_so_far.extend(found.made)
             return found.value
-        start, first_key = len(self.made_so_far), len(self.keys)
+        start = len(self.made_so_far)
         self.starts.append(start)
+        inside = [place] if place in reshaping else []
+        self.inside.extend(inside)
         value = Evaluation.value(self, node, place)
+        del self.inside[len(self.inside) - len(inside) :]
         self.starts.pop()
         made = tuple(self.made_so_far[start:])
-        if not isinstance(node, nodes.Const) or makes_modules(node):
+        if made and made[-1].template.reshapes and place not in reshaping:
+            # It was not foreseen. Others may have been given the same modules.
+            reshaping.add(place)
+            kept.clear()
+            self.assembler.forget()
+        if not self.inside and (not isinstance(node, nodes.Const) or makes_modules(node)):
             kept[key] = _Subtree(value, made)
-            self.keys.append(key)
-            if made and made[-1].template.reshapes:
-                # Its constructor changed what it was given, which is no other's any more.
-                for own in self.keys[first_key:-1]:
-                    kept.pop(own, None)
         return value
 
     def made(self, place: str, call: Call) -> Any:

@@ -46,6 +46,18 @@ class Layout:
         """
         return self._within(stored, shape).reshape(shape)
 
+    def index(self, stored: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...] | None:
+        """What `take` takes, as an index; None where it is the whole, or no plain slice."""
+        found = []
+        for dim, (whole, size) in enumerate(zip(stored, shape, strict=True)):
+            if size != whole and dim in dict(self.chunks):
+                return None
+            start = (whole - size) // 2 if dim in self.middle else 0
+            found.append(slice(start, start + size) if size != whole else slice(None))
+        while found and found[-1] == slice(None):
+            found.pop()
+        return tuple(found) or None
+
     def put(self, stored: Tensor, value: Tensor) -> None:
         """Writes a smaller weight to where `take` reads it."""
         with torch.no_grad():

@@ -19,14 +19,18 @@ from symnas.supernet.weights import Store, Weight
 PutTogether = Callable[[Maker], Any]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Made:
-    """A template in a network: its place, the call and the row that it was made of."""
+    """A template in a network: its place, the call and the row that it was made of.
+
+    `bound` is what `bound_weights` gives for it alone, once that was asked for.
+    """
 
     template: Template
     place: str
     call: Call
     row: tuple[int, ...] = ()
+    bound: Bound | None = None
 
 
 @attrs.frozen(eq=False)
@@ -37,6 +41,7 @@ class _Place:
     key: str
     weight: Weight
     shape: tuple[int, ...] | None  # None: the whole
+    index: tuple[slice, ...] | None = None  # what `layout.take` gives, if it is but a slice
     masks: tuple[Mask, ...] = ()
     frozen: bool = False  # in this network alone
 
@@ -92,7 +97,15 @@ class Network:
             )
         self.module, self.store, self.weights = module, store, weights
         self._templates = templates
-        self._places, self._constants = bound.places, bound.constants
+        self._constants = bound.constants
+        # Nearly all weights are a whole or a slice; a network has hundreds of them.
+        self._slices, self._places = [], []
+        for place in bound.places:
+            if place.masks or place.frozen or (place.shape is not None and place.index is None):
+                self._places.append(place)
+            else:
+                held = store.holder(place.weight)
+                self._slices.append((place.entries, place.key, held, place.weight.key, place.index))
         self._recurrent = [module for t in templates for module in t.recurrent]
 
     @classmethod
@@ -132,6 +145,9 @@ class Network:
     def fill(self) -> None:
         """Puts the weights in, as they are now."""
         store = self.store
+        for entries, key, held, name, index in self._slices:
+            tensor = held[name]
+            entries[key] = tensor if index is None else tensor[index]
         for place in self._places:
             tensor = store.tensor(place.weight)
             if place.frozen:
@@ -182,6 +198,7 @@ def bound_weights(made: list[Made], store: Store, masks: Masks | None = None) ->
                     held.key,
                     weight,
                     None if shape == weight.shape else shape,
+                    weight.layout.index(weight.shape, shape),
                     masks(owner.place, slot, owner.row) if masks is not None else (),
                     frozen=not slot.empty.requires_grad and weight.trained,
                 )

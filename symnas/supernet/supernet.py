@@ -270,7 +270,9 @@ class Supernet(nn.Module):
     @property
     def _assembler(self) -> Assembler:
         if self._assembled is None:
-            self._assembled = Assembler(self.space._compiled.root, self.weights, TEMPLATES)
+            self._assembled = Assembler(
+                self.space._compiled.root, self.weights, TEMPLATES, self._networks.clear
+            )
         return self._assembled
 
     def _real(self, row: Any) -> tuple[nn.Module, list[RealPart]]:

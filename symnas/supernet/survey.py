@@ -119,6 +119,8 @@ class Survey:
 
     Attributes:
         weights: by place, name and meaning (with `separate`, and call).
+        reshaping: places of parts whose constructors change what the modules they are given are
+            made of.
         base: a row with the last candidate of every decision; not one of the space's.
     """
 
@@ -129,6 +131,7 @@ class Survey:
         self.weights: Weights = {}
         self.parts = list(parts_of(space._compiled.root))
         self.failures: dict[str, str] = {}
+        self.reshaping: set[str] = set()
         for part in self.parts:
             self._survey(part)
 
@@ -188,6 +191,8 @@ class Survey:
         shapes = {}
         if part.place in templates:
             template, own = templates[part.place]
+            if template.reshapes:
+                self.reshaping.add(part.place)
             for slot in template.slots:
                 if slot.shared and not slot.alias:
                     shapes[slot.name] = tuple(slot.empty.shape)

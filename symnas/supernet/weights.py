@@ -54,6 +54,7 @@ class Store(nn.Module):
         super().__init__()
         self.space = space
         self.separate = survey.separate
+        self.reshaping = set(survey.reshaping)
         self.known: dict[tuple[str, str, object], Weight] = {}
         self._surveyed: Weights = survey.weights
         self._constants: dict[tuple[str, object], dict[str, Tensor]] = {}
@@ -95,10 +96,11 @@ class Store(nn.Module):
 
     def tensor(self, weight: Weight) -> Tensor:
         """What is stored."""
-        holder = self._buffers if weight.buffer else self._parameters
-        found = holder[weight.key]
-        assert found is not None
-        return found
+        return self.holder(weight)[weight.key]
+
+    def holder(self, weight: Weight) -> dict[str, Tensor]:
+        """Where it is stored, by its key."""
+        return self._buffers if weight.buffer else self._parameters  # type: ignore[return-value]
 
     def constants(self, place: str, call: Call, own: object) -> dict[str, Tensor]:
         """The buffers that belong to one call alone: as its maker makes them, or as they were left."""
