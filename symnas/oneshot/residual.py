@@ -163,6 +163,6 @@ def _scales(net: Supernet, row: Any) -> dict[str, str]:
     }
     return {
         paths[id(place.entries)]: place.weight.key
-        for place in network._places
+        for place in network.places
         if place.key == "weight" and place.weight.trained and id(place.entries) in paths
     }

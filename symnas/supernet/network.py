@@ -97,6 +97,7 @@ class Network:
             )
         self.module, self.store, self.weights = module, store, weights
         self._templates = templates
+        self.places = tuple(bound.places)
         self._constants = bound.constants
         # Nearly all weights are a whole or a slice; a network has hundreds of them.
         self._slices, self._places = [], []
