@@ -344,3 +344,11 @@ def test_torch_layers_in_a_space_body_hint_at_sn_nn():
 
     with pytest.raises(TypeError, match=r"use sn\.nn"):
         space()
+
+
+def test_a_given_module_may_count():
+    given = sn.given(torch.nn.BatchNorm2d(3))  # its counter of batches has no dimension
+    space = sn.Space(sn.nn.Sequential(sn.nn.Conv2d(2, 3, sn.oneof([1, 3])), given), input=(2, 5, 5))
+    assert given == sn.given(torch.nn.BatchNorm2d(3))
+    built = space.decode([1]).build()
+    assert built[1].num_batches_tracked == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from symnas.costs.bound import BoundCost
 from symnas.costs.labelled import Columns
+from symnas.files import write_whole
 
 SCHEMA = "symnas.cost_table"
 VERSION = 1
@@ -51,7 +52,5 @@ def write_table(data: dict[str, Any], path: Path) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    written = path.with_name(path.name + ".part")
-    written.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    written.replace(path)
-    return path
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))

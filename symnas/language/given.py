@@ -35,7 +35,9 @@ def remember(module: Any) -> Any:
     digest.update(repr(module).encode())
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     token = digest.hexdigest()
     _modules[token] = module
     return make_spec(given_module, (token,), {})

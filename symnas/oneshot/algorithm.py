@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from symnas.searching.algorithm import Algorithm, Run
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, one_of
 
 if TYPE_CHECKING:
     from symnas.oneshot.workshop import Workshop
@@ -34,13 +34,8 @@ class OneShot(Algorithm):
         retrain: whether proposed networks are trained alone.
     """
 
-    sharing_default: ClassVar[str] = "entangled"
-
     epochs: int = attrs.field(default=20, validator=at_least(1))
-    sharing: str = attrs.field(
-        default=attrs.Factory(lambda self: self.sharing_default, takes_self=True),
-        validator=attrs.validators.in_(("entangled", "separate")),
-    )
+    sharing: str = attrs.field(default="entangled", validator=one_of(("entangled", "separate")))
     retrain: bool = True
 
     @abc.abstractmethod
@@ -92,11 +87,15 @@ class OneShotRun(Run):
         """Says how the supernet is trained, which is done when networks are first asked for."""
         self._train = train
 
-    def ask(self, n: int) -> Rows:
-        """The next networks; trains the supernet before the first."""
+    def train(self) -> None:
+        """Trains the supernet, if that was not done yet."""
         if self._train is not None:
             self._train()
             self._train = None
+
+    def ask(self, n: int) -> Rows:
+        """The next networks; trains the supernet before the first."""
+        self.train()
         fresh = self._fresh()
         if len(fresh) < n:
             # Some of what is derived may have been proposed by an earlier run.

@@ -28,7 +28,7 @@ from symnas.searching.checks import at_least
 from symnas.searchspace import nodes
 from symnas.supernet.supernet import Supernet
 from symnas.supernet.survey import parts_of
-from symnas.tasks.batches import Batch, batch_count
+from symnas.tasks.batches import Batch
 
 Rows = NDArray[np.int32]
 Mixed = dict[str, Tensor]
@@ -161,9 +161,7 @@ class RelaxedRun(OneShotRun):
     @property
     def steps_an_epoch(self) -> int:
         """Pairs of batches in an epoch."""
-        examples = len(self.workshop.task._splits["train"][1])
-        first = min(examples - 1, max(1, round(self.algorithm.share * examples)))
-        return batch_count(first, self.workshop.task.batch_size)
+        return self.workshop.pairs(self.algorithm.share)
 
     @property
     def progress(self) -> float:

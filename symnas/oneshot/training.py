@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import time
 from collections.abc import Callable
@@ -14,8 +13,10 @@ import attrs
 import torch
 
 from symnas.errors import StorageError, SymnasError
+from symnas.files import write_whole
 from symnas.oneshot.algorithm import OneShot, OneShotRun
 from symnas.oneshot.workshop import Workshop
+from symnas.studies.store import TRAINING
 from symnas.supernet.supernet import Supernet
 from symnas.tasks.batches import check_input
 from symnas.tasks.checks import check_closed
@@ -25,7 +26,7 @@ from symnas.tasks.task import Task
 if TYPE_CHECKING:
     from symnas.searching.problem import Problem
 
-CHECKPOINT, HISTORY = "supernet.pt", "training.json"
+CHECKPOINT = "supernet.pt"
 
 Shown = Callable[[int, int, dict[str, float]], Any]
 
@@ -74,22 +75,20 @@ class Training:
             net.load_state_dict(saved["net"])
             self.run.load(saved["run"])
             return list(saved["history"])
-        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise StorageError(
                 f"The checkpoint {path} cannot be read ({type(error).__name__}: {error}). Remove it to "
                 "train the supernet anew."
             ) from error
 
     def _save(self, net: Supernet, history: list[dict[str, float]]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         saved = {"net": net.state_dict(), "run": self.run.state(), "history": history}
-        _replace(self.folder / CHECKPOINT, lambda path: torch.save(saved, path))
+        write_whole(self.folder / CHECKPOINT, lambda path: torch.save(saved, path))
         self._write({"epochs": history})
 
     def _write(self, told: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(told, indent=1)
-        _replace(self.folder / HISTORY, lambda path: path.write_text(text))
+        write_whole(self.folder / TRAINING, lambda path: path.write_text(text))
 
 
 def supernet_of(problem: Problem, algorithm: OneShot, device: torch.device) -> Supernet:
@@ -122,10 +121,3 @@ def check_task(algorithm: OneShot, problem: Problem, task: Any) -> Task:
     example = problem.space.decode(problem.space.sample(1, 0)[0])
     check_input(example.input, task.input)
     return task
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Under another name first: a kill never leaves half a file."""
-    part = path.with_name(path.name + ".part")
-    write(part)
-    os.replace(part, path)

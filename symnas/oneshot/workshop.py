@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from symnas.supernet.recalibrate import recalibrated
-from symnas.tasks.batches import Batch, batch_count
+from symnas.tasks.batches import Batch, batch_count, batches, resized
 from symnas.tasks.optimizers import make_optimizer
 from symnas.tasks.schedule import factor
 from symnas.tasks.seeding import derive
@@ -98,6 +98,14 @@ class Workshop:
         stream = self.task.batches(split, seed, input=input, device=self.device)
         return map(self.formatted, stream)
 
+    def pairs(self, share: float) -> int:
+        """How many pairs of batches `halves` gives in an epoch."""
+        return batch_count(self._cut(share), self.task.batch_size)
+
+    def _cut(self, share: float) -> int:
+        examples = len(self.task._splits["train"][1])
+        return min(examples - 1, max(1, round(share * examples)))
+
     def halves(
         self, epoch: int, share: float = 0.5, times: int = 1
     ) -> Iterator[tuple[Batch, Batch]]:
@@ -113,8 +121,7 @@ class Workshop:
         """
         examples, index = self.task._splits["train"]
         order = torch.from_numpy(self.rng(0).permutation(len(index)))
-        cut = min(len(index) - 1, max(1, round(share * len(index))))
-        size = self.task.batch_size
+        cut, size = self._cut(share), self.task.batch_size
         first = self._stream(examples, index[order[:cut]], epoch, "weights", size)
         others = self._endless(examples, index[order[cut:]], epoch, size * times)
         yield from zip(first, others, strict=False)
@@ -122,8 +129,6 @@ class Workshop:
     def _stream(
         self, examples: Any, index: Tensor, epoch: int, purpose: str, size: int
     ) -> Iterator[Batch]:
-        from symnas.tasks.batches import batches
-
         generator = torch.Generator().manual_seed(derive(self.seed, f"{purpose} {epoch}"))
         stream = batches(
             examples, index, size=min(size, len(index)), device=self.device, generator=generator,
@@ -189,10 +194,7 @@ class Workshop:
         input = self.input_of(row) if "input" in self.net.space._extras else None
         if input is None or tuple(batch.x.shape[1:]) == input:
             return batch
-        x = nn.functional.interpolate(
-            batch.x, size=input[1:], mode="bilinear", antialias=True, align_corners=False
-        )
-        return self.formatted(Batch(x, batch.y))
+        return self.formatted(Batch(resized(batch.x, input), batch.y))
 
     # Measuring --------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from symnas.files import write_whole
 from symnas.reports.content import Content, content
 
 if TYPE_CHECKING:
@@ -66,11 +67,7 @@ def write(
             f"`path` ({str(path)!r}) is a folder: name a file in it, such as report.html."
         )
     text = render(content(study, final))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")  # no half-written page if interrupted
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(target)
-    return target
+    return write_whole(target, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def render(found: Content) -> str:

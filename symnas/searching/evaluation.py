@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import os
 import random
 import time
 import traceback
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from symnas.errors import TrialFailed
+from symnas.tasks.weights import save_weights
 
 if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
@@ -96,10 +96,7 @@ class TaskTrial:
 
     def save(self, model: torch.nn.Module) -> None:
         """Keeps the weights of `model`, so that `study.best.model()` returns it trained."""
-        # Under another name first: a kill never leaves half a file where weights are expected.
-        part = self.path / f"{WEIGHTS}.part"
-        torch.save(model.state_dict(), part)
-        os.replace(part, self.path / WEIGHTS)
+        save_weights(model, self.path / WEIGHTS)
 
 
 class Evaluator:

@@ -19,7 +19,7 @@ from symnas.searching.setting import Setting
 from symnas.searchspace.space import Space
 from symnas.studies.lock import only_one
 from symnas.studies.record import check_unchanged
-from symnas.studies.store import SearchRow, Store
+from symnas.studies.store import SUPERNET, SearchRow, Store
 from symnas.studies.study import Study
 from symnas.workers.inline import Inline
 from symnas.workers.pool import Pool
@@ -164,7 +164,9 @@ def _run(
     )
     run = setting.algorithm.start(problem)
     if isinstance(run, OneShotRun):
-        prepare(run, setting.task, store.folder(row, "supernet"), shown.training)
+        prepare(run, setting.task, store.folder(row, SUPERNET), shown.training)
+        if len(setting.initial) and not run.algorithm.retrain:
+            run.train()  # those that are not asked for are measured with its weights as well
     loop = Loop(
         problem=problem,
         run=run,

@@ -35,6 +35,10 @@ _reusable = (
 )
 
 
+# The folder of a search's supernet, and the file in it that tells how it was trained.
+SUPERNET, TRAINING = "supernet", "training.json"
+
+
 @attrs.frozen
 class SearchRow:
     """One named search of a file."""

@@ -13,7 +13,7 @@ import numpy as np
 from symnas.errors import SymnasError
 from symnas.searchspace.decision import Decision
 from symnas.studies.record import decision_of
-from symnas.studies.store import SearchRow, Store
+from symnas.studies.store import SUPERNET, TRAINING, SearchRow, Store
 from symnas.studies.text import loads
 from symnas.studies.trial import Trial, read_trial
 
@@ -109,7 +109,7 @@ class Study:
         `epochs` is a list of numbers by name, one for each epoch; `result` what the algorithm says
         of its result, such as the relaxed and the discrete cost, once it is there.
         """
-        path = self._store.folder(self._search, "supernet") / "training.json"
+        path = self._store.folder(self._search, SUPERNET) / TRAINING
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     @property

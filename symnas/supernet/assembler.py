@@ -81,7 +81,7 @@ def _refused(place: str, call: Call) -> Any:
     raise AssertionError(place)
 
 
-@attrs.define
+@attrs.frozen
 class _Assembling(Evaluation):
     """Evaluates a program, with what is kept of it."""
 

@@ -216,9 +216,7 @@ class Supernet(nn.Module):
                     # Of the supernet's type, and on its device.
                     slot.empty.data = taken.clone(memory_format=torch.contiguous_format)
                 elif not slot.shared:
-                    like = next(self.parameters(), slot.empty)
-                    moved = slot.empty.to(like.device)
-                    slot.empty.data = moved.to(like.dtype) if moved.is_floating_point() else moved
+                    slot.empty.data = self.weights.constant(part.place, part.own, slot)
         return module.train(self.training)
 
     def load_child(self, row: Any, state: Mapping[str, Tensor]) -> None:

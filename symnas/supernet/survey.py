@@ -130,7 +130,6 @@ class Survey:
         self.base = [size - 1 for size in self.sizes]
         self.weights: Weights = {}
         self.parts = list(parts_of(space._compiled.root))
-        self.failures: dict[str, str] = {}
         self.reshaping: set[str] = set()
         for part in self.parts:
             self._survey(part)
@@ -184,9 +183,7 @@ class Survey:
             put_together_at(part, row, make)
         except SymnasError:
             raise
-        except Exception as error:
-            # Not every combination is one of the space: `valid` may exclude it.
-            self.failures[part.place] = f"{type(error).__name__}: {error}"
+        except Exception:  # not every combination is one of the space: `valid` may exclude it
             return {}
         shapes = {}
         if part.place in templates:

@@ -115,6 +115,11 @@ class Store(nn.Module):
             }
         return self._constants[key]
 
+    def constant(self, place: str, own: object, slot: Slot) -> Tensor:
+        """A copy of such a buffer, for a network of its own: as it was left, if it was used."""
+        left = self._constants.get((place, own), {}).get(slot.name)
+        return self._alike(slot.empty.detach()) if left is None else left.detach().clone()
+
     def _alike(self, tensor: Tensor) -> Tensor:
         """A tensor on the device of the weights, and in the type that they were converted to."""
         like = self._like

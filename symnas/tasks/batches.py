@@ -57,12 +57,18 @@ def batches(
     resize = input is not None and input != examples.input
     for x, y in examples.stream(torch.tensor_split(index, count), device):
         if resize and input is not None:
-            x = torch.nn.functional.interpolate(
-                x, size=input[1:], mode="bilinear", antialias=True, align_corners=False
-            )
+            x = resized(x, input)
         if augment is not None and generator is not None:
             x = augment(x, on_device) if takes_generator(augment) else augment(x)
         yield Batch(x, y)
+
+
+def resized(x: Tensor, input: tuple[int, ...]) -> Tensor:
+    """Images `(batch, channels, ...)` in another height and width: `(batch, *input)`."""
+    size = list(input[1:])
+    return torch.nn.functional.interpolate(
+        x, size=size, mode="bilinear", antialias=True, align_corners=False
+    )
 
 
 def check_input(wanted: tuple[int, ...] | None, given: tuple[int, ...]) -> None:
