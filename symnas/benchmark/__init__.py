@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from symnas.benchmark.comparing import compare, simulate
+from symnas.benchmark.comparison import Comparison
+from symnas.benchmark.limits import Below
+from symnas.benchmark.own import read
 from symnas.benchmark.table import Column, Modelled, Table, Tabulated
 
-__all__ = ["Column", "Modelled", "Table", "Tabulated"]
+__all__ = [
+    "Below",
+    "Column",
+    "Comparison",
+    "Modelled",
+    "Table",
+    "Tabulated",
+    "compare",
+    "read",
+    "simulate",
+]
