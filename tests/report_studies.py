@@ -95,6 +95,7 @@ class FakeTrial:
     text: str
     seconds: float = 1.5
     reused: tuple | None = None
+    budget: float | None = None
 
     @property
     def architecture(self):

@@ -16,7 +16,7 @@ import attrs
 from symnas.errors import SymnasError
 from symnas.reports.association import associations
 from symnas.reports.drawing import draw
-from symnas.reports.measures import Measure, axes, brief, front, measures
+from symnas.reports.measures import Measure, axes, brief, front, highest, lowest, measures
 from symnas.reports.words import paragraph
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def content(study: Study, final: Mapping[str, Any] | None = None) -> Content:
     done = [trial for trial in trials if trial.state == "done"]
     best = _best(study)
     pareto = _pareto(study)
-    shown = _trade_off(known, done)
-    detailed = _detailed(known, done, best, pareto + shown)
+    shown = _trade_off(known, highest(done))
+    detailed = _detailed(known, highest(done), best, pareto + shown)
     record = study.record
     data = {
         "name": study.name,
@@ -72,7 +72,7 @@ def content(study: Study, final: Mapping[str, Any] | None = None) -> Content:
         "best": None if best is None else best.number,
         "front": [trial.number for trial in pareto],
         "trials": _columns(trials, known),
-        "associations": _associations(study, done, known),
+        "associations": _associations(study, lowest(done), known),
         "failures": _failures(trials),
         "constraints": [brief(text) for text in record.get("constraints", ())],
         "detailed": len(detailed),
@@ -151,6 +151,7 @@ def _columns(trials: Sequence[Trial], known: Sequence[Measure]) -> dict[str, Any
     return {
         "number": [trial.number for trial in trials],
         "state": [trial.state for trial in trials],
+        "budget": _budgets(trials),
         "seconds": [_number(trial.seconds) for trial in trials],
         "values": [
             [_number(value) for value in measure.column(trials).tolist()] for measure in known
@@ -162,6 +163,12 @@ def _columns(trials: Sequence[Trial], known: Sequence[Measure]) -> dict[str, Any
             trial.number: list(trial.reused) for trial in trials if trial.reused is not None
         },
     }
+
+
+def _budgets(trials: Sequence[Trial]) -> list[float | int | None] | None:
+    """What each trial could spend; None for a study without budgets."""
+    budgets = [_number(trial.budget) for trial in trials]
+    return budgets if any(budget is not None for budget in budgets) else None
 
 
 def _associations(

@@ -11,6 +11,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.studies.trial import level_of
+
 if TYPE_CHECKING:
     from symnas.studies.study import Study
     from symnas.studies.trial import Trial
@@ -118,6 +120,18 @@ class Measure:
     def column(self, trials: Sequence[Trial]) -> Numbers:
         """The numbers of the trials, `(n,)`; what did not finish has no metric."""
         return np.array([self.of(trial) for trial in trials], dtype=float).reshape(len(trials))
+
+
+def highest(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of the highest budget: those that are compared, as in `study.best`."""
+    top = max((level_of(trial.budget) for trial in trials), default=None)
+    return [trial for trial in trials if level_of(trial.budget) == top]
+
+
+def lowest(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of the lowest budget: each architecture once, whether it did well or not."""
+    bottom = min((level_of(trial.budget) for trial in trials), default=None)
+    return [trial for trial in trials if level_of(trial.budget) == bottom]
 
 
 def measures(study: Study, trials: Sequence[Trial]) -> list[Measure]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symnas.errors import MissingExtra
-from symnas.reports.measures import Measure, Numbers, axes, front, measures, named
+from symnas.reports.measures import Measure, Numbers, axes, front, highest, measures, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ _POINT, _FRONT, _BEST, _LIMIT = "#7d8fa8", "#d9480f", "#e8a400", "#b3261e"
 
 def progress(study: Study, ax: Axes | None = None) -> Axes:
     """The first objective of each trial, and the best so far, over the trial numbers.
+
+    With several budgets, the best is that of the trials at the highest.
 
     Args:
         study: finished or not.
@@ -47,6 +49,10 @@ def progress(study: Study, ax: Axes | None = None) -> Axes:
     numbers = np.array([trial.number for trial in done], dtype=float)[np.isfinite(values)]
     values = values[np.isfinite(values)]
     ax.scatter(numbers, values, s=16, color=_POINT, alpha=0.6, linewidths=0, label="trial")
+    top = highest(done)
+    values = measure.column(top)
+    numbers = np.array([trial.number for trial in top], dtype=float)[np.isfinite(values)]
+    values = values[np.isfinite(values)]
     if len(values):
         best = (np.maximum if measure.direction == "maximize" else np.minimum).accumulate(values)
         last = max(trial.number for trial in trials)
@@ -74,6 +80,8 @@ def pareto(
     study: Study, x: str | None = None, y: str | None = None, ax: Axes | None = None
 ) -> Axes:
     """The finished trials in two of their numbers, with the front that none beats in both.
+
+    With several budgets, the front is that of the trials at the highest.
 
     Args:
         study: finished or not.
@@ -103,6 +111,8 @@ def pareto(
     done = [trial for trial in trials if trial.state == "done"]
     xs, ys = rightward.column(done), upward.column(done)
     ax.scatter(xs, ys, s=18, color=_POINT, alpha=0.6, linewidths=0, label="trial")
+    top = highest(done)
+    xs, ys = rightward.column(top), upward.column(top)
     indices = front(xs, ys, rightward.direction, upward.direction)
     if indices:
         _steps(ax, xs[indices], ys[indices], rightward)

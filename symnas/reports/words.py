@@ -132,6 +132,8 @@ def _trials(trials: Sequence[Trial]) -> str:
     if failed and done:
         sentence += f" ({failed / (failed + done):.1%} failures)"
     spent = sum(trial.seconds or 0 for trial in trials)
+    budget = sum(t.budget or 0 for t in trials if t.state != "running" and t.reused is None)
+    sentence += f", at budgets that sum to {number(budget)}" if budget else ""
     return sentence + (f"; evaluating them took {duration(spent)} in all." if spent else ".")
 
 
@@ -147,7 +149,8 @@ def _found(
             if measure.source == "costs" and measure is not objectives[0]
         ]
         at = f", at {' and '.join(rest[:3])}" if rest else ""
-        return f"The best is trial {best.number}: {first}{at}."
+        budget = "" if best.budget is None else f" of those at budget {number(best.budget)}"
+        return f"The best{budget} is trial {best.number}: {first}{at}."
     if front:
         names = " and ".join(measure.name for measure in objectives)
         verb = "is" if front == 1 else "are"

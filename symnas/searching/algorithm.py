@@ -23,6 +23,8 @@ class Algorithm(abc.ABC):
     """
 
     many_objectives: ClassVar[bool] = False
+    # What it evaluates architectures at, from the lowest; () for an algorithm without fidelities.
+    budgets: tuple[float, ...] = ()
 
     @abc.abstractmethod
     def start(self, problem: Problem) -> Run:
@@ -53,12 +55,13 @@ class Run(abc.ABC):
         """Up to `n` architectures to evaluate, `(n, columns)`; fewer when nothing is left.
 
         They are feasible and never proposed before (`problem.sample`, `mutate` and `crossover` see
-        to that), and are passed through `problem.propose` before they are returned.
+        to that), and are passed through `problem.propose` before they are returned. An algorithm of
+        several fidelities proposes them again at higher budgets, with `problem.propose(row, budget)`.
         """
 
     @abc.abstractmethod
     def tell(self, rows: Rows, scores: NDArray[np.float64]) -> None:
-        """Results, in the order of proposal: scores are `(n, objectives)`, larger is better.
+        """Results: scores are `(n, objectives)`, larger is better, NaN is a failed trial.
 
-        NaN is a failed trial. The rows may be proposals of an earlier run that is continued.
+        They come in the order of proposal; those at one budget do, where there are several. The rows may be proposals of an earlier run that is continued.
         """

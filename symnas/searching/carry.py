@@ -19,6 +19,7 @@ from symnas.studies.store import SearchRow, Store
 from symnas.studies.text import loads
 
 if TYPE_CHECKING:
+    from symnas.searching.problem import Problem
     from symnas.searching.setting import Setting
 
 Row = NDArray[np.int32]
@@ -44,31 +45,37 @@ def carry(store: Store, old: SearchRow, setting: Setting, record: Mapping[str, A
     """Maps the finished trials of `old` to the new setting.
 
     A trial whose program is the same in the new space keeps its result, if the task is unchanged
-    and measured what the objectives need. One whose decisions can be made in the new space, but
-    give another program, is proposed again. The rest, and what breaks the constraints, is dropped.
+    and measured what the objectives need, at a budget of the new algorithm (none, for one without
+    fidelities). One whose decisions can be made in the new space, but give another program, or
+    whose budget is none of them, is proposed again, at the lowest. The rest, and what breaks the
+    constraints, is dropped.
     """
     decisions = [decision_of(entry) for entry in old.record["decisions"]]
     same_task = old.record["task"] == record["task"]
+    budgets = setting.algorithm.budgets or (None,)
     problem = setting.problem()
+    problem.budget = budgets[0]
     kept: list[dict[str, Any]] = []
     again: list[dict[str, Any]] = []
-    dropped = 0
     matches = [
         (row, *_find(setting, row, decisions)) for row in store.trials(old.id, states=("done",))
     ]
     # Of those that become the same architecture, the one that has been it all along.
-    for row, found, same in sorted(matches, key=lambda match: not match[2]):
-        if found is None or not problem.fresh(found[None])[0]:
-            dropped += 1
+    matches.sort(key=lambda match: not match[2])
+    for row, found, same in matches:
+        if found is None or not (same and same_task) or row["budget"] not in budgets:
             continue
-        problem.propose(found[None])
-        finished = _finished(setting, found, row) if same and same_task else None
-        if finished is not None:
+        finished = _finished(setting, found, row)
+        if finished is not None and _is_new(problem, found, row["budget"]):
+            problem.propose(found[None], row["budget"])
             kept.append(finished)
-        else:
-            again.append(_proposed(setting, found, row))
+    for _, found, _ in matches:
+        if found is not None and problem.fresh(found[None])[0]:
+            problem.propose(found[None])
+            again.append(_proposed(setting, found, budgets[0]))
+    dropped = len(matches) - len(kept) - len(again)
     for index in np.flatnonzero(problem.fresh(setting.initial)):
-        again.insert(index, _proposed(setting, setting.initial[index], None))
+        again.insert(index, _proposed(setting, setting.initial[index], budgets[0]))
     trials = [{**values, "number": number} for number, values in enumerate([*kept, *again])]
     for values in trials[len(kept) :]:
         values["seed"] = trial_seed(setting.seed, values["number"])
@@ -111,10 +118,19 @@ def _value(decision: Decision, was: Decision, value: int) -> int | None:
     return round(rescale(number, low, high, decision.scale) * (FLOAT_LEVELS - 1))
 
 
-def _proposed(setting: Setting, found: Row, row: Mapping[str, Any] | None) -> dict[str, Any]:
+def _is_new(problem: Problem, found: Row, budget: float | None) -> bool:
+    """Whether it is feasible and was not taken over yet, at this budget."""
+    at = problem.budgets_of(found)
+    if not at:
+        return bool(problem.fresh(found[None])[0])
+    return budget not in at and bool(problem.feasible(found[None])[0])
+
+
+def _proposed(
+    setting: Setting, found: Row, budget: float | None, repeat: int = 0
+) -> dict[str, Any]:
     """The columns of a trial that is to be evaluated; number and seed come with its place."""
     costs = setting.costs_of(found[None])
-    budget, repeat = (None, 0) if row is None else (row["budget"], row["repeat"])
     entry = Entry(found[None], 0, Assignment(0, 0, "", budget, repeat), "running", None)
     return proposal(entry, setting.space.decode(found), costs)
 
@@ -125,7 +141,8 @@ def _finished(setting: Setting, found: Row, row: Mapping[str, Any]) -> dict[str,
         scores, reason = setting.judge(loads(row["metrics"]), setting.costs_of(found[None]))
     except KeyError:
         return None
-    values = _proposed(setting, found, row) | {"seed": row["seed"]} | reuse(row, scores, reason)
+    values = _proposed(setting, found, row["budget"], row["repeat"])
+    values |= {"seed": row["seed"]} | reuse(row, scores, reason)
     if row["reused_number"] is not None:  # the result of a third one: that is where its files are
         values |= {name: row[name] for name in ("reused_search", "reused_number")}
     return values

@@ -26,6 +26,7 @@ def as_dna_generator(algorithm: Algorithm, seed: int = 0) -> pg.DNAGenerator:
 
     Raises:
         TypeError: `algorithm` is not an algorithm.
+        ValueError: the algorithm evaluates at several budgets, which PyGlove has no place for.
         DeclarationError: when sampling begins, the space has a custom decision of PyGlove.
 
     >>> import pyglove as pg
@@ -43,6 +44,11 @@ def as_dna_generator(algorithm: Algorithm, seed: int = 0) -> pg.DNAGenerator:
         raise TypeError(
             f"The value of `algorithm` ({algorithm!r}) must be an algorithm of symnas, such as "
             "alg.RandomSearch()."
+        )
+    if algorithm.budgets:
+        raise ValueError(
+            f"The value of `algorithm` ({algorithm!r}) evaluates at several budgets, and pg.sample "
+            "tells none. Use sn.sample: feedback.budget is the budget of an architecture."
         )
     return AlgorithmGenerator(algorithm=algorithm, seed=seed)
 

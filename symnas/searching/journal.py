@@ -85,11 +85,17 @@ class Journal:
         return entry
 
     def begin(
-        self, number: int, row: NDArray[np.int32], architecture: Architecture, *, told: int
+        self,
+        number: int,
+        row: NDArray[np.int32],
+        architecture: Architecture,
+        *,
+        told: int,
+        budget: float | None = None,
     ) -> Entry:
         """Writes a proposal; finished at once if another search has evaluated the same."""
         costs = self.setting.costs_of(row)
-        assignment = self._assignment(number, trial_seed(self.setting.seed, number))
+        assignment = self._assignment(number, trial_seed(self.setting.seed, number), budget)
         entry = Entry(row, told, assignment, "running", None)
         values = proposal(entry, architecture, costs)
         reused = self._reusable(architecture.key, assignment, costs)

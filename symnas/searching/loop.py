@@ -1,9 +1,10 @@
 """The search loop: ask, evaluate, tell, in an order that no kill and no worker can change.
 
 Proposal `i` is asked for when exactly the results up to `i - ahead` have been told, whichever
-trials happen to have finished by then. Every proposal is written before it is evaluated and every
-result before it is told. So a search that is killed and called again goes through the same states:
-recorded proposals are replayed instead of asked for, recorded results instead of measured.
+trials happen to have finished by then; with budgets, `Order` says which come first. Every proposal
+is written before it is evaluated and every result before it is told. So a search that is killed and
+called again goes through the same states: recorded proposals are replayed instead of asked for,
+recorded results instead of measured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from symnas.architecture.architecture import Architecture
 from symnas.searching.algorithm import Run
 from symnas.searching.evaluation import Assignment, Outcome
 from symnas.searching.journal import Entry, Journal
+from symnas.searching.order import Order
 from symnas.searching.problem import Problem
 from symnas.searching.progress import Progress
 
@@ -74,17 +76,20 @@ class Loop:
     told: int = 0
     _open: dict[int, NDArray[np.int32]] = attrs.field(factory=dict, init=False)
     _results: dict[int, list[float]] = attrs.field(factory=dict, init=False)
+    _order: Order = attrs.field(factory=Order, init=False)
 
     def __call__(self, limits: Limits) -> str:
         """Searches until a limit is reached or nothing is left; returns which it was."""
         number = 0
         while True:
-            self._tell_until(number - self.ahead)
+            while len(self._order) >= self.ahead:
+                self._tell_next()
             ending = limits.reached(number)
             if ending is None and not (self._replay(number) or self._propose(number)):
                 ending = self._nothing_left(number)
             if ending is not None:
-                self._tell_until(number - 1)
+                while len(self._order):
+                    self._tell_next()
                 return ending
             number += 1
 
@@ -93,8 +98,10 @@ class Loop:
         entry = self.journal.recorded(number)
         if entry is None:
             return False
-        self._tell_until(entry.told - 1)
-        self._open[number] = self.problem.propose(entry.row)[0]
+        while self.told < entry.told:
+            self._tell_next()
+        row = self.problem.propose(entry.row, entry.assignment.budget)[0]
+        self._begin(number, row, entry.assignment.budget)
         if entry.scores is not None:
             self._results[number] = entry.scores
             self.progress.finished(entry)
@@ -106,13 +113,14 @@ class Loop:
         """Asks for a proposal, records it and begins to evaluate it, if there is one."""
         rows = self._ask(number)
         while not len(rows) and self.told < number:  # it may need a result that is still open
-            self._tell_until(self.told)
+            self._tell_next()
             rows = self._ask(number)
         if not len(rows):
             return False
-        self._open[number] = rows[0]
+        budget = next(reversed(self.problem.budgets_of(rows[0])), None)
+        self._begin(number, rows[0], budget)
         architecture = self.problem.space.decode(rows[0])
-        entry = self.journal.begin(number, rows, architecture, told=self.told)
+        entry = self.journal.begin(number, rows, architecture, told=self.told, budget=budget)
         if entry.scores is not None:  # another search of the study has evaluated it
             self._results[number] = entry.scores
             self.progress.finished(entry)
@@ -125,24 +133,29 @@ class Loop:
             return self.problem.propose(self.initial[number : number + 1])
         return self.run.ask(1)
 
+    def _begin(self, number: int, row: NDArray[np.int32], budget: float | None) -> None:
+        self._open[number] = row
+        self._order.begin(number, budget)
+
     def _evaluate(self, entry: Entry, architecture: Architecture) -> None:
         self.progress.began(entry)
         self.workplace.submit(entry.assignment, architecture)
 
-    def _tell_until(self, number: int) -> None:
-        """Tells the results up to `number`, in order, waiting for those that are open."""
-        while self.told <= number:
-            while self.told not in self._results:
-                for finished, outcome in self.workplace.collect():
-                    entry = self.journal.finish(finished, outcome)
-                    assert entry.scores is not None
-                    self._results[finished] = entry.scores
-                    self.progress.finished(entry)
-            row, scores = self._open.pop(self.told), self._results.pop(self.told)
-            self.run.tell(row[None], np.array([scores]))
-            self.told += 1
+    def _tell_next(self) -> None:
+        """Tells the next result in order, waiting for it if it is open."""
+        number = self._order.next()
+        while number not in self._results:
+            for finished, outcome in self.workplace.collect():
+                entry = self.journal.finish(finished, outcome)
+                assert entry.scores is not None
+                self._results[finished] = entry.scores
+                self.progress.finished(entry)
+        row, scores = self._open.pop(number), self._results.pop(number)
+        self.run.tell(row[None], np.array([scores]))
+        self.told += 1
 
     def _nothing_left(self, number: int) -> str:
         if self.problem.exhausted:
-            return f"space exhausted: all {number} architectures that can be proposed have been"
+            count = number if self.problem.budget is None else self.problem.count
+            return f"space exhausted: all {count} architectures that can be proposed have been"
         return f"the algorithm proposed nothing more after {number} trials"

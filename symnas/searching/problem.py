@@ -2,6 +2,9 @@
 
 A problem deals rows that are feasible and were not proposed before, so no algorithm repeats an
 architecture or breaks a constraint. It keeps one short key a proposal.
+
+An algorithm of several fidelities proposes an architecture again, at a higher budget. The problem
+knows at which budgets, so that a run can tell what its results are results of.
 """
 
 from __future__ import annotations
@@ -53,6 +56,12 @@ class Problem:
         reward: weighs the objective against costs, see `symnas.rewards`; or None.
         costs: bound costs by name, of the constraints and the reward.
 
+    Attributes:
+        count: how many architectures were proposed; at a second budget, none is counted again.
+        exhausted: whether there is none left to propose.
+        budget: of what is proposed without naming one; an algorithm of several fidelities sets
+            it, to its lowest. None: there are no budgets.
+
     >>> import symnas as sn
     >>> problem = sn.Problem(sn.Space(sn.nn.Linear(4, sn.oneof([8, 16, 32]))), seed=1)
     >>> len(problem.propose(problem.sample(5, key=0)))  # there are only three
@@ -78,6 +87,8 @@ class Problem:
         self.costs = dict(costs or {})
         self.count = 0
         self.exhausted = False
+        self.budget: float | None = None
+        self._budgets: dict[bytes, tuple[float, ...]] = {}
         self._proposed: set[bytes] = set()
         self._infeasible: set[bytes] = set()
         self._checked = self._passed = 0
@@ -193,12 +204,29 @@ class Problem:
             mask[mask] = self.constraints.mask(rows[mask])
         return np.asarray(mask, bool)
 
-    def propose(self, rows: Any) -> Rows:
-        """Marks rows as proposed, and returns them. `count` goes up by their number."""
+    def propose(self, rows: Any, budget: float | None = None) -> Rows:
+        """Marks rows as proposed, and returns them. `count` goes up by their number.
+
+        Args:
+            rows: `(n, columns)`.
+            budget: what they are evaluated at, if the problem has budgets; by default its `budget`.
+                Rows that were proposed at another one do not count again.
+        """
         proposed = self._array(rows)
-        self._proposed.update(self.space.key_of(row) for row in proposed.tolist())
-        self.count += len(proposed)
+        keys = [self.space.key_of(row) for row in proposed.tolist()]
+        self._proposed.update(keys)
+        self.count += len(keys)
+        if self.budget is not None:
+            at = self.budget if budget is None else budget
+            for key in keys:
+                before = self._budgets.get(key, ())
+                self.count -= bool(before)
+                self._budgets[key] = (*before, at)
         return proposed
+
+    def budgets_of(self, row: Any) -> tuple[float, ...]:
+        """The budgets at which an architecture was proposed, in that order; () if it has none."""
+        return self._budgets.get(self.space.key_of(np.asarray(row).tolist()), ())
 
     # Helpers ----------------------------------------------------------------------------------
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from symnas.studies.trial import level_of
 
 if TYPE_CHECKING:
     from symnas.searching.journal import Entry
@@ -31,6 +34,9 @@ class Progress:
         self.done = self.failed = 0
         self.best: float | None = None
         self.best_number: int | None = None
+        self.spent = 0.0
+        self._level: tuple[float, float] = (-math.inf, -math.inf)  # budget and score of the best
+        self._budget: float | None = None
         self._setting = setting
         self._problem: Any = None
         self._total = total
@@ -71,14 +77,18 @@ class Progress:
     def finished(self, entry: Entry) -> None:
         """A trial has ended, or is known to have."""
         assert entry.scores is not None
+        budget = entry.assignment.budget
+        self.spent += 0.0 if budget is None or entry.reused else budget
         if entry.state == "failed":
             self.failed += 1
             self._failure(entry)
         else:
             self.done += 1
             score = entry.scores[0]
-            if self.best is None or score > self.best:
+            level = (level_of(budget), score)  # as `study.best`
+            if level > self._level:
                 self.best, self.best_number = score, entry.number
+                self._level, self._budget = level, budget
         self._refresh()
 
     def training(self, done: int, epochs: int, told: Mapping[str, float]) -> None:
@@ -101,6 +111,8 @@ class Progress:
             return self._training
         count = self.done + self.failed
         parts = [f"{count} of {self._total} trials" if self._total else f"{count} trials"]
+        if self.spent:
+            parts.append(f"{self.spent:,.6g} budget spent")
         if self.best is not None and len(self._setting.objectives) == 1:
             parts.append(f"best {self.best_text()}")
         if self.failed:
@@ -116,10 +128,11 @@ class Progress:
     def best_text(self) -> str:
         """The best score, in the units of the objective."""
         assert self.best is not None
+        at = "" if self._budget is None else f" at budget {self._budget:g}"
         if self._setting.reward is not None:
-            return f"reward {self.best:.6g}"
+            return f"reward {self.best:.6g}{at}"
         objective = self._setting.objectives[0]
-        return f"{objective.name} {objective.sign * self.best:.6g}"
+        return f"{objective.name} {objective.sign * self.best:.6g}{at}"
 
     def seconds(self) -> float:
         """Since the search began or was continued."""

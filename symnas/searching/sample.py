@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
 
 
 class Feedback:
-    """Takes the result of one sampled architecture: called with it, or told to `skip`."""
+    """Takes the result of one sampled architecture: called with it, or told to `skip`.
 
-    def __init__(self, setting: Setting, costs: Mapping[str, float]) -> None:
+    `budget` is what to evaluate the architecture at, None but for algorithms of several fidelities.
+    """
+
+    def __init__(
+        self, setting: Setting, costs: Mapping[str, float], budget: float | None = None
+    ) -> None:
         self._setting = setting
         self._costs = costs
+        self.budget = budget
         self.scores: list[float] | None = None
 
     def __call__(self, result: float | Mapping[str, float]) -> None:
@@ -118,15 +125,17 @@ def sample(
 def _sampled(setting: Setting, trials: int | None) -> Iterator[tuple[Architecture, Feedback]]:
     problem = setting.problem()
     run = setting.algorithm.start(problem)
-    while trials is None or problem.count < trials:
-        number = problem.count
+    for number in itertools.count():
+        if trials is not None and number >= trials:
+            return
         if number < len(setting.initial):
             rows = problem.propose(setting.initial[number : number + 1])
         else:
             rows = run.ask(1)
         if not len(rows):
             return
-        feedback = Feedback(setting, setting.costs_of(rows))
+        budget = next(reversed(problem.budgets_of(rows[0])), None)
+        feedback = Feedback(setting, setting.costs_of(rows), budget)
         yield setting.space.decode(rows[0]), feedback
         if feedback.scores is None:
             raise SymnasError(

@@ -61,14 +61,16 @@ def search(
         maximize, minimize: names of metrics, or cost models; one or a list.
         subject_to: constraints, such as `[latency <= 2.0]`; what breaks one is never proposed.
         reward: weighs the one objective against costs, see `symnas.rewards`.
-        trials: the total number, those of earlier calls included. By default until nothing is left
+        trials: the total number, those of earlier calls included; an architecture that is evaluated
+            at two budgets counts twice. By default until nothing is left
             to propose; one for a one-shot algorithm: the network that its supernet gives.
         seconds: no trial begins later than this after the call.
         study: path of a SQLite file, a database URL, or None to keep nothing beyond the process.
         name: of this search within the study, by default "search".
         workers: number of processes, or `sn.Workers(...)` with limits; 1 is this process.
         ahead: proposal i uses results up to i - ahead, so any number of workers up to it makes the
-            same trials; by default the number of workers, or what the study recorded.
+            same trials; by default the number of workers, or what the study recorded. Where trials
+            have budgets, one with a high budget does not hold up cheaper ones.
         initial: architectures, programs or rows to evaluate first.
         seed: everything random follows from it.
         progress: whether to show what happens, on standard error.

@@ -15,7 +15,7 @@ from symnas.searchspace.decision import Decision
 from symnas.studies.record import decision_of
 from symnas.studies.store import SUPERNET, TRAINING, SearchRow, Store
 from symnas.studies.text import loads
-from symnas.studies.trial import Trial, read_trial
+from symnas.studies.trial import Trial, level_of, read_trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,8 +146,25 @@ class Study:
         return sum(self._store.count(self._search.id).values())
 
     @property
+    def spent(self) -> float | None:
+        """The sum of the budgets of what was evaluated: epochs, say; None without budgets.
+
+        A trial that failed counts as if it had spent all, one whose result was reused as nothing.
+        """
+        columns = ("budget", "reused_number")
+        rows = self._store.trials(self._search.id, states=("done", "failed"), columns=columns)
+        budgets = [(row["budget"], row["reused_number"]) for row in rows]
+        if all(budget is None for budget, _ in budgets):
+            return None
+        return float(sum(b for b, reused in budgets if b is not None and reused is None))
+
+    @property
     def best(self) -> Trial:
         """The finished trial with the best score; of equal ones the first.
+
+        Only trials of the highest budget that any has finished at are compared: a score after few
+        epochs says little about one after many. A trial without budget had all it wanted, which
+        counts as the highest.
 
         Raises:
             SymnasError: no trial has finished, or there are several objectives.
@@ -163,7 +180,10 @@ class Study:
         return self.trial(int(numbers[int(np.argmax(scores[:, 0]))]))
 
     def pareto(self) -> list[Trial]:
-        """The finished trials that no other one beats in every objective, in order of number."""
+        """The finished trials that no other one beats in every objective, in order of number.
+
+        As for `best`, only trials of the highest budget count.
+        """
         import moocore
 
         numbers, scores = self._scores()
@@ -173,7 +193,7 @@ class Study:
         return [trial for trial in self._read(states=("done",)) if trial.number in keep]
 
     def hypervolume(self, reference: Mapping[str, float] | Sequence[float]) -> float:
-        """The volume that the finished trials dominate, up to a reference point.
+        """The volume that the finished trials of the highest budget dominate, up to a point.
 
         Args:
             reference: the worst value that counts, of each objective: by name, or in the order of
@@ -200,15 +220,19 @@ class Study:
     def frame(self) -> pd.DataFrame:
         """One row a trial: number, state, metrics, costs, a labelled column a decision.
 
+        Where trials have budgets, there is a column "budget" after "state".
         A metric or cost that has the name of another column is prefixed with "metric." or "cost.".
         """
         import pandas as pd
 
         ids = [decision.id for decision in self._decisions]
-        fixed = ("number", "state", "seconds", "reason")
+        trials = self._read()
+        budgets = ("budget",) if any(trial.budget is not None for trial in trials) else ()
+        fixed = ("number", "state", *budgets, "seconds", "reason")
         rows = []
-        for trial in self._read():
+        for trial in trials:
             row: dict[str, Any] = {"number": trial.number, "state": trial.state}
+            row |= dict.fromkeys(budgets, trial.budget)
             taken = {*fixed, *ids}
             for prefix, values in (("metric", trial.metrics), ("cost", trial.costs)):
                 for name, value in values.items():
@@ -273,14 +297,19 @@ class Study:
         return trials
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers `(n,)` and scores `(n, objectives)` of the finished trials without NaN."""
-        numbers, scores = [], []
-        columns = ("number", "scores")
+        """Numbers `(n,)` and scores `(n, objectives)` of what is compared: finished, without NaN,
+        of the highest budget.
+        """
+        numbers, scores, levels = [], [], []
+        columns = ("number", "scores", "budget")
         for row in self._store.trials(self._search.id, states=("done",), columns=columns):
             numbers.append(row["number"])
             scores.append(loads(row["scores"]))
+            levels.append(level_of(row["budget"]))
         array = np.asarray(scores, dtype=float).reshape(len(scores), len(self.objectives))
         good = ~np.isnan(array).any(axis=1)
+        level = np.asarray(levels, dtype=float)
+        good &= level == level[good].max(initial=-np.inf)
         return np.asarray(numbers, dtype=int)[good], array[good]
 
     def _why_none(self) -> str:

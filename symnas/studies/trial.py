@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ class Trial:
         seconds: wall-clock time of the evaluation.
         started: seconds since 1970.
         seed: what the random generators were seeded with.
+        budget: what the evaluation could spend, in the task's unit (epochs for `sn.Task`); None,
+            but for algorithms of several fidelities.
         reports: pairs (step, value) that the task reported on its way.
         reused: (search, number) of the trial whose result this is, or None.
         path: the folder of what the trial left behind; it may not exist.
@@ -100,6 +103,11 @@ class Trial:
                 f"builds now: {error}. Has the code of the space changed since?"
             ) from error
         return network if device is None else network.to(device)  # type: ignore[no-any-return]
+
+
+def level_of(budget: float | None) -> float:
+    """Budgets in order: a trial without one had all that its task wanted."""
+    return math.inf if budget is None else budget
 
 
 def read_trial(

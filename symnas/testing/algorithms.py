@@ -23,6 +23,7 @@ from symnas.searchspace.space import Space
 from symnas.testing.driving import (
     Allowed,
     ExampleCost,
+    Trajectory,
     drive,
     feasible_rows,
     global_state,
@@ -30,6 +31,7 @@ from symnas.testing.driving import (
     other_global_state,
     same,
     sometimes,
+    trajectory,
 )
 from symnas.testing.examples import example_scores, example_spaces
 
@@ -93,9 +95,12 @@ class _Case:
         return Problem(space, [Objective("score", "maximize")], constraints, seed)
 
     def run(self, space: Space, trials: int | None = None, **options: Any) -> Rows:
+        return self.proposed(space, trials, **options).rows
+
+    def proposed(self, space: Space, trials: int | None = None, **options: Any) -> Trajectory:
         problem = self.problem(space, options.pop("seed", 0), options.pop("constraints", None))
         run = self.algorithm.start(problem)
-        return drive(problem, run, self.trials if trials is None else trials, **options)
+        return trajectory(problem, run, self.trials if trials is None else trials, **options)
 
 
 # The laws -------------------------------------------------------------------------------------
@@ -129,7 +134,8 @@ def _value(case: _Case) -> None:
 def _distinct(case: _Case) -> None:
     for name, space in case.spaces.items():
         problem = case.problem(space)
-        rows = drive(problem, case.algorithm.start(problem), case.trials)
+        proposed = trajectory(problem, case.algorithm.start(problem), case.trials)
+        rows = proposed.rows
         expected = min(case.trials, 2 if space.has_floats else space.size)
         assert len(rows) >= (expected if case.exhaustive else 1), (
             f"{name}: {len(rows)} proposals of {case.trials}, in a space of {space.size}"
@@ -138,8 +144,9 @@ def _distinct(case: _Case) -> None:
         for row in rows:
             assert space.is_row(row), f"{name}: {row.tolist()} is not a row of the space"
         keys = space.keys(rows)
-        assert len(set(keys)) == len(keys), f"{name}: an architecture is proposed twice"
-        assert problem.count == len(rows), (
+        pairs = set(zip(keys, proposed.budgets, strict=True))
+        assert len(pairs) == len(keys), f"{name}: an architecture is proposed twice"
+        assert problem.count == len(set(keys)), (
             f"{name}: {len(rows)} rows were asked, but {problem.count} passed problem.propose"
         )
 
@@ -169,10 +176,12 @@ def _exhaustion(case: _Case) -> None:
             continue
         problem = case.problem(space)
         run = case.algorithm.start(problem)
-        rows = drive(problem, run, space.size + 10)
+        proposed = trajectory(problem, run, 2 * space.size + 10)
         assert not len(run.ask(3)), f"{name}: a proposal came after the end"
-        found = set(space.keys(rows))
-        assert len(found) == len(rows), f"{name}: an architecture is proposed twice"
+        keys = space.keys(proposed.rows)
+        pairs = set(zip(keys, proposed.budgets, strict=True))
+        assert len(pairs) == len(keys), f"{name}: an architecture is proposed twice"
+        found = set(keys)
         if case.exhaustive:
             every = {key for batch in space.enumerate() for key in space.keys(batch)}
             assert found == every, f"{name}: {len(found)} of {len(every)} architectures proposed"
@@ -204,12 +213,13 @@ def _several(case: _Case) -> None:
 
 def _recovery(case: _Case) -> None:
     for name, space in case.spaces.items():
-        full = case.run(space)
+        every = case.proposed(space)
+        full = every.rows
         scores = example_scores(full)
         for cut in range(0, len(full), max(1, len(full) // 5)):
             problem = case.problem(space)
             run = case.algorithm.start(problem)
-            problem.propose(full[:cut])
+            every.until(cut).propose_to(problem)
             run.tell(full[:cut].copy(), scores[:cut].copy())
             rows = go_on(problem, run, full[:cut], case.trials)
             same(full, rows, f"{name}: after {cut} trials told at once, another continuation")
@@ -218,20 +228,23 @@ def _recovery(case: _Case) -> None:
 def _recovery_ahead(case: _Case) -> None:
     for name, space in case.spaces.items():
         for ahead in (2, 5):
-            full = case.run(space, ahead=ahead)
+            every = case.proposed(space, ahead=ahead)
+            full = every.rows
             same(full, case.run(space, ahead=ahead), f"{name}: ahead={ahead} is not repeatable")
             for cut in range(0, len(full), max(1, len(full) // 3)):
-                rows = case.run(space, ahead=ahead, before=list(full[:cut]))
+                rows = case.run(space, ahead=ahead, before=every.until(cut))
                 same(full, rows, f"{name}: ahead={ahead}, cut at {cut}, another continuation")
 
 
 def _foreign(case: _Case) -> None:
     for name, space in case.spaces.items():
         before = list(space.sample(1, seed=11)) if space.size > 1 else []
-        rows = case.run(space, before=before)
-        keys = space.keys(rows)
-        assert len(set(keys)) == len(keys), f"{name}: an initial architecture is proposed again"
-        assert len(rows) > len(before), f"{name}: nothing is proposed after an initial architecture"
+        proposed = case.proposed(space, before=before)
+        pairs = set(zip(space.keys(proposed.rows), proposed.budgets, strict=True))
+        assert len(pairs) == len(proposed), f"{name}: an initial architecture is proposed again"
+        assert len(proposed) > len(before), (
+            f"{name}: nothing is proposed after an initial architecture"
+        )
 
 
 def _failures(case: _Case) -> None:

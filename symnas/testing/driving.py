@@ -21,6 +21,7 @@ from symnas.costs.model import CostModel
 from symnas.costs.structure import structure_of
 from symnas.costs.table import CostTable, Term
 from symnas.searching.algorithm import Run
+from symnas.searching.order import Order
 from symnas.searching.problem import Problem
 from symnas.searchspace.space import Space
 from symnas.testing.examples import example_scores
@@ -29,18 +30,47 @@ Rows = NDArray[np.int32]
 Scores = NDArray[np.float64]
 
 
-def drive(
+@attrs.frozen(eq=False)
+class Trajectory:
+    """What was proposed, in order: rows `(n, columns)` and the budget of each, or None."""
+
+    rows: Rows
+    budgets: tuple[float | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.budgets)
+
+    def until(self, n: int) -> Trajectory:
+        """The first `n`."""
+        return Trajectory(self.rows[:n], self.budgets[:n])
+
+    def propose_to(self, problem: Problem) -> None:
+        """Goes through the proposals again, on another problem."""
+        for row, budget in zip(self.rows, self.budgets, strict=True):
+            problem.propose(row[None], budget)
+
+
+def drive(problem: Problem, run: Run, trials: int, **options: Any) -> Rows:
+    """Searches in this process; returns the rows proposed, `(<= trials, columns)`.
+
+    The arguments are those of `trajectory`.
+    """
+    return trajectory(problem, run, trials, **options).rows
+
+
+def trajectory(
     problem: Problem,
     run: Run,
     trials: int,
     *,
     ahead: int = 1,
     score: Callable[[Rows], Scores] = example_scores,
-    before: Sequence[Rows] = (),
-) -> Rows:
-    """Searches in this process; returns the rows proposed, `(<= trials, columns)`.
+    before: Sequence[Rows] | Trajectory = (),
+) -> Trajectory:
+    """Searches in this process.
 
-    Proposal i is asked for when exactly the results up to i - ahead were told, in order.
+    Proposal i is asked for when exactly the results up to i - ahead were told, in order; with
+    budgets, in the order that `symnas.searching.order` says.
 
     Args:
         problem: what is solved.
@@ -48,34 +78,40 @@ def drive(
         trials: when to stop, those in `before` included.
         ahead: how many proposals may be open when the next is asked for.
         score: gives the scores `(1, objectives)` of a row `(1, columns)`.
-        before: rows that were proposed already, which are gone through again instead of asked.
+        before: what was proposed already, which is gone through again instead of asked for.
     """
+    if not isinstance(before, Trajectory):
+        before = Trajectory(np.array(list(before), np.int32), (None,) * len(before))
     rows: list[Rows] = []
-    told = 0
+    budgets: list[float | None] = []
+    order = Order()
 
-    def tell_until(number: int) -> None:
-        nonlocal told
-        while told < min(number, len(rows)):
-            row = rows[told].copy()
-            scores = score(row)
-            run.tell(row, scores)
-            row[:], scores[:] = -7, 1e9  # a run that keeps what it is lent keeps this
-            told += 1
+    def tell() -> None:
+        row = rows[order.next()].copy()
+        scores = score(row)
+        run.tell(row, scores)
+        row[:], scores[:] = -7, 1e9  # a run that keeps what it is lent keeps this
 
     while len(rows) < trials:
-        tell_until(len(rows) - ahead + 1)
-        if len(rows) < len(before):
-            rows.append(problem.propose(before[len(rows)].reshape(1, -1)).copy())
-            continue
-        asked = run.ask(1)
-        while not len(asked) and told < len(rows):
-            tell_until(told + 1)
+        number = len(rows)
+        while len(order) >= ahead:
+            tell()
+        if number < len(before):
+            asked = problem.propose(before.rows[number][None], before.budgets[number])
+        else:
             asked = run.ask(1)
+            while not len(asked) and len(order):
+                tell()
+                asked = run.ask(1)
         if not len(asked):
             break
         rows.append(np.array(asked))
-    tell_until(len(rows))
-    return np.concatenate(rows) if rows else np.empty((0, len(problem.space.columns)), np.int32)
+        budgets.append(next(reversed(problem.budgets_of(asked[0])), None))
+        order.begin(number, budgets[-1])
+    while len(order):
+        tell()
+    every = np.concatenate(rows) if rows else np.empty((0, len(problem.space.columns)), np.int32)
+    return Trajectory(every, tuple(budgets))
 
 
 def same(expected: Rows, found: Rows, message: str) -> None:
@@ -94,7 +130,7 @@ def same(expected: Rows, found: Rows, message: str) -> None:
 def go_on(problem: Problem, run: Run, told: Rows, trials: int) -> Rows:
     """Continues a run, one trial at a time; returns `told` and what came after."""
     rows = [told]
-    while problem.count < trials:
+    for _ in range(len(told), trials):
         asked = run.ask(1)
         if not len(asked):
             break

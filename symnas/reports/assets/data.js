@@ -20,6 +20,11 @@ const numberOf = (index) => data.trials.number[index];
 const detailOf = (index) => packed.details[numberOf(index)] || null;
 const decisionName = (decision) => decision.name || decision.id;
 
+// With several budgets, trials of the highest that was finished at are compared, as in study.best.
+const budgetOf = (index) => data.trials.budget ? data.trials.budget[index] ?? Infinity : null;
+const budgets = [...new Set(data.trials.number.map((_, i) => i).filter((i) => stateOf(i) === "done").map(budgetOf))].sort((a, b) => a - b);
+const comparable = (index) => budgetOf(index) === budgets[budgets.length - 1];
+
 // Pairs (decision, label) of what is active in a trial.
 function choicesOf(index) {
   return (packed.choices[index] || []).flatMap((value, column) => value === -1 ? [] :
@@ -36,7 +41,7 @@ function frontOf(indices, right, up) {
   const xSign = measures[right].direction === "minimize" ? 1 : -1;
   const ySign = measures[up].direction === "minimize" ? 1 : -1;
   if (!measures[right].direction || !measures[up].direction) return [];
-  const points = indices.map((i) => [xSign * valueOf(i, right), ySign * valueOf(i, up), i]);
+  const points = indices.filter(comparable).map((i) => [xSign * valueOf(i, right), ySign * valueOf(i, up), i]);
   points.sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
   const kept = [];
   let best = Infinity;

@@ -11,6 +11,7 @@ function decisionsSection() {
   const measure = measures[objectives[0]];
   body.append(h("p", {}, `Mean ${measure.label} of the trials with each label, as the difference from ` +
     "the mean of all trials in which the decision is active, with the number of trials. " +
+    (budgets.length > 1 ? `Trials of the lowest budget alone count (${format(budgets[0])}). ` : "") +
     "This is association, not causation: the algorithm chose which labels to try, and with which others, so a label " +
     "can look good for the company it kept. Few trials say little."));
   const most = Math.max(...data.associations.flatMap(differences).map(Math.abs)) || 1;

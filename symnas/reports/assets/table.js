@@ -8,6 +8,7 @@ function tableSection() {
     { name: "trial", of: numberOf, number: true },
     { name: "state", of: stateOf },
     ...measures.map((measure, i) => ({ name: measure.label, of: (index) => valueOf(index, i), number: true })),
+    ...(data.trials.budget ? [{ name: "budget", of: (index) => data.trials.budget[index], number: true }] : []),
     { name: "seconds", of: (index) => data.trials.seconds[index], number: true },
   ];
   for (const column of columns.slice(2)) column.format = columnFormat(data.trials.number.map((_, i) => column.of(i)));
@@ -15,7 +16,7 @@ function tableSection() {
   const text = data.trials.number.map((number, i) => searchText(i));
   const head = h("tr", {}, columns.map((column, i) => h("th", { scope: "col", class: column.number ? "number" : null },
     h("button", { type: "button", title: column.name,
-      onclick: () => { view.down = view.column === i ? !view.down : betterDown(i, columns.length); view.column = i; update(); } },
+      onclick: () => { view.down = view.column === i ? !view.down : betterDown(i); view.column = i; update(); } },
       shorten(column.name, 28)))));
   const rows = h("tbody", {});
   const status = h("span", { class: "muted", role: "status" });
@@ -42,8 +43,8 @@ function tableSection() {
 }
 
 // A first click on a measure that is maximised shows the largest.
-function betterDown(column, columns) {
-  const measure = column >= 2 && column < columns - 1 ? measures[column - 2] : null;
+function betterDown(column) {
+  const measure = column >= 2 ? measures[column - 2] : null;
   return Boolean(measure && measure.direction === "maximize");
 }
 

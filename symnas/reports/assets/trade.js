@@ -85,7 +85,7 @@ function limitsOf(measure, axis) {
 function records(indices, up) {
   const sign = measures[up].direction === "minimize" ? -1 : 1;
   let best = -Infinity;
-  return indices.filter((i) => sign * valueOf(i, up) > best && ((best = sign * valueOf(i, up)), true));
+  return indices.filter((i) => comparable(i) && sign * valueOf(i, up) > best && ((best = sign * valueOf(i, up)), true));
 }
 
 // The corners between points from left to right: what is reached at each x.
@@ -96,7 +96,8 @@ function steps(points, fromRight) {
 
 function describeTrial(index, shown) {
   const own = [...new Set([...shown, ...objectives])].filter((i) => i !== NUMBER);
-  return ["Trial " + numberOf(index), ...own.map((i) => `${measures[i].name}: ${withUnit(valueOf(index, i), measures[i])}`)];
+  const budget = data.trials.budget ? ["budget: " + format(data.trials.budget[index])] : [];
+  return ["Trial " + numberOf(index), ...budget, ...own.map((i) => `${measures[i].name}: ${withUnit(valueOf(index, i), measures[i])}`)];
 }
 
 function tradeKey({ up, right }) {
@@ -116,6 +117,7 @@ function tradeNote(axes) {
     parts.push("The line is the best so far.");
   else if (measures[axes.up].direction && measures[axes.right].direction)
     parts.push("The steps show the best that was reached: no trial lies beyond them.");
+  if (budgets.length > 1) parts.push(`Only trials of the highest budget are compared: ${format(budgets[budgets.length - 1])}.`);
   const done = data.trials.state.filter((state) => state === "done").length;
   const without = done - plotted(axes).length;
   if (without) parts.push(`${count(without, "finished trial")} without a number on these axes ${without === 1 ? "is" : "are"} left out.`);
