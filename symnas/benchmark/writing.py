@@ -74,12 +74,16 @@ def notes(comparison: Comparison, table: str) -> list[str]:
         f"standard error; median at the last; ms of real time a proposal."
     ]
     reasons: dict[str, list[str]] = {}
+    for (algorithm, where, seed), record in comparison.records.items():
+        if where == table and record.ending:
+            reason = f"ended after {len(record.rows)} proposals: {record.ending}"
+            reasons.setdefault(reason, []).append(f"{algorithm} (seed {seed})")
     for (algorithm, where, seed), reason in comparison.failures.items():
         if where == table:
-            reasons.setdefault(reason, []).append(f"{algorithm} (seed {seed})")
+            reasons.setdefault(f"failed: {reason}", []).append(f"{algorithm} (seed {seed})")
     for reason, who in reasons.items():
         shown = ", ".join(who[:3]) + (f" and {len(who) - 3} more" if len(who) > 3 else "")
-        found.append(f"Failed: {shown}: {reason}")
+        found.append(f"{shown} {reason}")
     return found
 
 

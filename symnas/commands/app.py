@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from symnas.commands.benchmark import Several, benchmark
 from symnas.commands.find import (
     KINDS,
     UsageError,
@@ -182,6 +183,7 @@ def list_(
 
 
 app.command()(profile)
+app.command(cls=Several)(benchmark)
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def find_algorithm(text: str) -> Any:
     """The algorithm of `NAME` or `NAME:key=value,...`."""
     name, _, options = text.partition(":")
     made = load_named("algorithms", name)
-    arguments = _options(options, f"--algorithm ({text!r})")
+    arguments = options_of(options, f"--algorithm ({text!r})")
     try:
         return made(**arguments)
     except (TypeError, ValueError) as error:
@@ -150,7 +150,8 @@ def find_objective(text: str) -> Any:
         return text
 
 
-def _options(text: str, what: str) -> dict[str, Any]:
+def options_of(text: str, what: str) -> dict[str, Any]:
+    """The arguments of `key=value,...`: Python literals, and texts where they are none."""
     found = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
