@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 import torch
 from symnas.spaces import Stage, mobilenet, mobilenet_28, mobilenet_224, nasbench101, nasbench201
+from symnas.spaces.fbnet import fbnet
+from symnas.spaces.mnasnet import mnasnet
+from symnas.spaces.nas_bench_graph import nas_bench_graph
 
 import symnas as sn
 from symnas.testing.spaces import check_space, valid_rows
@@ -37,6 +40,10 @@ SPACES = {
     "mobilenet": lambda: mobilenet([Stage([8, 16]), Stage([16], stride=2)], resolution=[8, 16]),
     "mobilenet_28": mobilenet_28,
     "mobilenet_224": lambda: mobilenet_224(classes=10, resolution=64),
+    "mnasnet": lambda: mnasnet(10, 32),
+    "fbnet": lambda: fbnet(10, 32),
+    "nas_bench_graph": lambda: nas_bench_graph(features=8, classes=3, width=16, vertices=6),
+    "nas_bench_graph, proteins": lambda: nas_bench_graph("proteins", width=16, vertices=6),
 }
 
 
