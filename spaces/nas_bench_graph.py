@@ -128,7 +128,8 @@ def nas_bench_graph(
 
     Decisions: `links`, one of nine trees, and `node 1` to `node 4`, nine operations each. The cell
     of skips alone is no valid one. A node that skips from the features to the output gives nothing
-    to it, as in the published cells.
+    to it, as in the published cells. Supernets take the datasets with a layer before the cell (cs,
+    physics, computers, proteins); elsewhere the shape of a node's weights depends on too many others.
 
     Args:
         dataset: one of `SETTINGS`; its numbers hold where the following are None.
@@ -165,7 +166,6 @@ def nas_bench_graph(
             raise ValueError(f"`{name}` ({value}) must be {kind}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"`dropout` ({dropout}) must be from 0 to below 1.")
-    read = width if setting.before else features
 
     def valid(architecture: sn.Architecture) -> bool:
         return bool(cells.outputs(*cell_of(architecture)))
@@ -184,16 +184,15 @@ def nas_bench_graph(
         def node(i: int) -> Any:
             # What a node reads depends on the nodes before it alone.
             def width_of(links: str, *before: str) -> int:
-                return read if _reads_raw(links, before) else width
+                return features if _reads_raw(links, *before) else width
 
-            def is_raw(links: str, *before: str) -> bool:
-                return not setting.before and _reads_raw(links, before)
-
+            if setting.before:
+                return ComputingNode(chosen[i], width, width, dropout=dropout)
             return ComputingNode(
                 chosen[i],
                 sn.derived(width_of, links, *chosen[:i]),
                 width,
-                raw=sn.derived(is_raw, links, *chosen[:i]),
+                raw=sn.derived(_reads_raw, links, *chosen[:i]),
                 dropout=dropout,
             )
 
@@ -221,10 +220,10 @@ def nas_bench_graph(
     return space
 
 
-def _reads_raw(links: str, before: Sequence[str]) -> bool:
+def _reads_raw(links: str, *before: str) -> bool:
     """Whether the node after these reads the graph's own features."""
     source = int(links[len(before)])
-    return source == 0 or cells.raw(links[:source], tuple(before[:source]))[-1]
+    return source == 0 or cells.raw(links[:source], before[:source])[-1]
 
 
 def cell_of(architecture: sn.Architecture) -> tuple[str, tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 Unpickling calls whatever a file names, so a file can run any program. Here, a file may name two
 things, and gets for them objects of this module that can do nothing but turn eight bytes into a
-float: nothing of numpy or of any other package is called, nor can these objects be changed.
+float: nothing of numpy or of any other package is called, nor can these objects be changed. What
+is not prevented: a file of some bytes can ask for much memory.
 """
 
 from __future__ import annotations
