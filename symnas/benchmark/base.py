@@ -138,13 +138,13 @@ class Table(abc.ABC):
         Raises:
             ValueError: their shape is another one.
         """
-        rows = np.ascontiguousarray(rows, np.int32)
-        if rows.ndim != 2 or rows.shape[1] != len(self.space):
+        array: Rows = np.ascontiguousarray(rows, np.int32)
+        if array.ndim != 2 or array.shape[1] != len(self.space):
             raise ValueError(
-                f"`rows` of shape {rows.shape} must be (n, {len(self.space)}) for {self.name}: one "
+                f"`rows` of shape {array.shape} must be (n, {len(self.space)}) for {self.name}: one "
                 "row an architecture. For a single row pass row[None]."
             )
-        return rows
+        return array
 
     def level(self, budget: float | None) -> int:
         """The index of a budget among `budgets`; None stands for the largest, 0 if there are none.
@@ -191,7 +191,7 @@ def row_of(space: Space, architecture: Architecture) -> Rows:
     if own is not None and architecture.row is not None:
         columns = columns_in(space, own)
         if columns is not None:
-            return np.array(architecture.row, np.int32)[columns]
+            return np.asarray(np.array(architecture.row, np.int32)[columns], np.int32)
     return space.encode(architecture)
 
 

@@ -26,6 +26,10 @@ EQUAL_DIGITS = 12
 POINTS = 200
 
 
+def _count(records: Mapping[Any, Any]) -> str:
+    return f"<{len(records)}>"
+
+
 @attrs.frozen(eq=False, slots=False)
 class Comparison:
     """Results of `compare` or `simulate`.
@@ -41,13 +45,13 @@ class Comparison:
     """
 
     algorithms: tuple[str, ...]
-    tables: Mapping[str, Table] = attrs.field(repr=list)
+    tables: Mapping[str, Table] = attrs.field(repr=lambda tables: repr(list(tables)))
     setups: Mapping[str, Setup] = attrs.field(repr=False)
     subject_to: str
     axis: str
     checkpoints: tuple[float, ...]
-    records: Mapping[tuple[str, str, int], Record] = attrs.field(repr=len)
-    failures: Mapping[tuple[str, str, int], str] = attrs.field(repr=len)
+    records: Mapping[tuple[str, str, int], Record] = attrs.field(repr=_count)
+    failures: Mapping[tuple[str, str, int], str] = attrs.field(repr=_count)
 
     @cached_property
     def yardsticks(self) -> dict[str, Yardstick]:
@@ -154,7 +158,7 @@ class Comparison:
             ValueError: there are fewer than two algorithms, or no complete block.
         """
         at = [self.checkpoints[-1] if checkpoint is None else checkpoint]
-        found = {}
+        found: dict[tuple[str, int], dict[str, float]] = {}
         for (algorithm, table, seed), record in self.records.items():
             regret = self.yardsticks[table].regrets(record, np.array(at), self.axis)[0]
             found.setdefault((table, seed), {})[algorithm] = round(regret, EQUAL_DIGITS)

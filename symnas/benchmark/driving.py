@@ -193,8 +193,7 @@ class _Search:
         problem, table, setup = self.problem, self.table, self.setup
         budgets = problem.budgets_of(row[0])
         budget = budgets[-1] if budgets else setup.budget
-        found = table.look_up(row, budget)
-        values = np.array([found[table.column(name).name][0] for name in setup.objectives])
+        values = np.array([table.values(name, row, budget)[0] for name in setup.objectives])
         share = 1.0 if self.full is None or budget is None else budget / self.full
         self.rows.append(row[0])
         self.scores.append(values * self.signs)
@@ -204,13 +203,13 @@ class _Search:
         self.seen.append((table.space.keys(row)[0], budget))
         seconds = 1.0
         if setup.seconds is not None:
-            seconds = float(found[table.column(setup.seconds).name][0])
-            if not seconds >= 0:  # unknown architectures fail at once
-                seconds = 0.0
+            # Unknown architectures fail at once.
+            seconds = max(0.0, float(np.nan_to_num(table.values(setup.seconds, row, budget)[0])))
         return share, seconds
 
     def _forget(self) -> None:
-        self.rows.pop(), self.scores.pop(), self.values.pop(), self.feasible.pop(), self.seen.pop()
+        for kept in (self.rows, self.scores, self.values, self.feasible, self.seen):
+            del kept[-1]
 
     def _tell_until(self, number: int) -> float:
         """Tells results up to `number`; returns when the last of them to come had come."""

@@ -115,7 +115,9 @@ class _File:
         return Column(name, direction, unit, kind)
 
     def _read(self, width: int) -> tuple[Any, Values]:
-        rows, values, lines = [], [], {}
+        rows: list[list[int]] = []
+        values: list[list[float]] = []
+        lines: dict[tuple[int, ...], int] = {}
         for line, cells in enumerate(self._body, start=2):
             if not any(cell.strip() for cell in cells):
                 continue

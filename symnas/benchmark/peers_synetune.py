@@ -6,8 +6,9 @@ Research", AutoML 2022.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,25 @@ class SyneTuneRun:
         self.searcher = RegularizedEvolution(domains, random_seed=problem.seed, **options)
         self.open: deque[dict[str, Any]] = deque()
         self.told = 0
+        self._state = np.random.RandomState(problem.seed).get_state()
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """The searcher draws its first population from numpy's global generator, not its own."""
+        before = np.random.get_state()
+        np.random.set_state(self._state)
+        try:
+            yield
+        finally:
+            self._state = np.random.get_state()
+            np.random.set_state(before)
 
     def ask(self, n: int) -> NDArray[np.int32]:
         """`n` proposals."""
         space, rows = self.problem.space, []
         for _ in range(n):
-            config = self.searcher.suggest()
+            with self._seeded():
+                config = self.searcher.suggest()
             if config is None:
                 break
             self.open.append(config)

@@ -43,8 +43,9 @@ def plot_regret(comparison: Comparison, table: str | None = None, ax: Axes | Non
         error = regrets.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(x))
         style = STYLES[(i // 10) % len(STYLES)]
         (line,) = ax.step(x, mean, where="post", label=algorithm, linewidth=1.6, linestyle=style)
-        band = {"step": "post", "color": line.get_color(), "alpha": 0.15, "linewidth": 0}
-        ax.fill_between(x, mean - BAND * error, mean + BAND * error, **band)
+        low, high = mean - BAND * error, mean + BAND * error
+        color = line.get_color()
+        ax.fill_between(x, low, high, step="post", color=color, alpha=0.15, linewidth=0)
         positive = mean[mean > 0]
         lowest = min(lowest, positive.min() if len(positive) else np.inf)
     if np.isfinite(lowest):

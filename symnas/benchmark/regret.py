@@ -80,7 +80,7 @@ class Yardstick:
         if len(self.signs) == 1:
             reached = np.where(np.isnan(values[:, 0]), -np.inf, values[:, 0])
             reached = np.maximum(np.maximum.accumulate(reached), self.worst[0])
-            return reached[-1:] if last else reached
+            return np.asarray(reached[-1:] if last else reached, np.float64)
         width = np.where(self.best > self.worst, self.best - self.worst, 1.0)
         scaled = np.where(self.best > self.worst, (values - self.worst) / width, 1.0)
         if last:

@@ -24,6 +24,14 @@ def _columns(columns: Iterable[Column] | Mapping[str, Column]) -> dict[str, Colu
     return dict(zip(names, found, strict=True))
 
 
+def _shown(columns: Iterable[str]) -> str:
+    return repr(list(columns))
+
+
+def _budgets(budgets: Iterable[float]) -> tuple[float, ...]:
+    return tuple(budgets)
+
+
 def _arrays(values: Mapping[str, Any]) -> dict[str, Values]:
     return {name: np.asarray(array, np.float64) for name, array in values.items()}
 
@@ -56,10 +64,10 @@ class Tabulated(Table):
 
     name: str
     space: Space
-    columns: Mapping[str, Column] = attrs.field(converter=_columns, repr=list)
+    columns: Mapping[str, Column] = attrs.field(converter=_columns, repr=_shown)
     rows: Rows = attrs.field(repr=False)
     results: Mapping[str, Values] = attrs.field(converter=_arrays, repr=False)
-    budgets: tuple[float, ...] = attrs.field(default=(), converter=tuple)
+    budgets: tuple[float, ...] = attrs.field(default=(), converter=_budgets)
 
     @rows.validator
     def _check_rows(self, attribute: Any, value: Any) -> None:

@@ -11,6 +11,9 @@ from symnas.errors import MissingExtra
 from symnas.files import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from symnas.benchmark.comparison import Comparison
 
 # Of what is printed to a file.
@@ -142,16 +145,22 @@ def save(comparison: Comparison, folder: Path) -> list[Path]:
     for name in comparison.tables:
         ax = comparison.plot_regret(name)
         written.append(_saved(ax, folder / f"regret_{re.sub(r'[^0-9A-Za-z]+', '_', name)}.png"))
-        plt.close(ax.figure)
+        plt.close(_figure(ax))
     if len(comparison.algorithms) > 1:
         try:
             ax = comparison.plot_ranks()
         except ValueError:  # no block is complete
             return written
         written.append(_saved(ax, folder / "ranks.png"))
-        plt.close(ax.figure)
+        plt.close(_figure(ax))
     return written
 
 
-def _saved(ax: Any, path: Path) -> Path:
-    return write_whole(path, lambda part: ax.figure.savefig(part, dpi=150, format="png"))
+def _figure(ax: Axes) -> Figure:
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def _saved(ax: Axes, path: Path) -> Path:
+    return write_whole(path, lambda part: _figure(ax).savefig(part, dpi=150, format="png"))

@@ -117,10 +117,10 @@ def cell_rows(space: Space, cells: Sequence[str]) -> Any:
         if [f"{t}<-{s}" for t, _, s in edges] != list(places):
             raise ValueError(f"{cell!r} must have the form '|op~0|+|op~0|op~1|+|op~0|op~1|op~2|'.")
         for target, operation, source in edges:
-            column, labels = places[f"{target}<-{source}"]
-            if operation not in labels:
-                raise ValueError(f"{cell!r}: {operation!r} must be one of {', '.join(labels)}.")
-            rows[i, column] = labels[operation]
+            column, known = places[f"{target}<-{source}"]
+            if operation not in known:
+                raise ValueError(f"{cell!r}: {operation!r} must be one of {', '.join(known)}.")
+            rows[i, column] = known[operation]
     return rows
 
 
