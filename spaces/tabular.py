@@ -116,7 +116,7 @@ def tabular(
         ValueError: an argument is out of range.
 
     >>> space = tabular(numeric=12, categories=(10, 4), classes=7)
-    >>> space.size, space.columns[0], space.input
+    >>> space.size, space.decisions[0].name, space.input
     (8000, 'width 0', (14,))
     >>> tabular(4, widths=(8, 16), layers=(1, 2)).size  # 2 of one layer, 4 of two
     6

