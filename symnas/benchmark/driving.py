@@ -174,8 +174,7 @@ class _Search:
                 break
             share, seconds = self._evaluate(np.array(asked[:1], np.int32))
             if spent + share > setup.evaluations + ROUNDING:
-                ending = "the next evaluation would be too much"
-                self._forget()
+                self._forget()  # an evaluation at a high budget, of which only a part is left
                 break
             self.spent.append(spent + share)
             begun = max(known, heapq.heappop(free))
