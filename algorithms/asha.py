@@ -7,6 +7,7 @@ Massively Parallel Hyperparameter Tuning" (arXiv 1810.05934), Algorithm 2 in sec
 from __future__ import annotations
 
 import bisect
+import itertools
 
 import attrs
 import numpy as np
@@ -20,7 +21,7 @@ from symnas.searching.problem import Problem
 
 @attrs.frozen
 class ASHA(Fidelities):
-    """Promotes an architecture as soon as it is in the top 1/`reduction` of those at its budget.
+    """Promotes an architecture as soon as it is in the top 1/`reduction` of its rung.
 
     Whenever a worker is free, the highest rung that has such an architecture, not yet promoted,
     promotes its best one; where none has, the wrapped algorithm proposes a new one. So nobody
@@ -33,17 +34,26 @@ class ASHA(Fidelities):
     Args:
         algorithm: proposes architectures. It is told their results at the lowest budget, each once.
         budgets: of the trials, increasing, in the task's unit: epochs for `sn.Task`.
-        reduction: eta in Algorithm 2.
+        reduction: eta in Algorithm 2. None: how many times a budget is in the next (at least 2), so
+            that about as much is spent at each, as in the paper, whose budgets grow by eta.
 
     Raises:
         ValueError: the budgets do not increase, or `reduction` is below 2.
 
     >>> from symnas import algorithms as alg
-    >>> ASHA(alg.RandomSearch(), budgets=(1, 3, 9))
-    ASHA(algorithm=RandomSearch(uniform='decisions'), budgets=(1, 3, 9), reduction=3)
+    >>> ASHA(alg.RandomSearch(), budgets=(1, 3, 12)).reductions
+    (3, 4)
     """
 
-    reduction: int = attrs.field(default=3, validator=at_least(2))
+    reduction: int | None = attrs.field(default=None, validator=at_least(2, optional=True))
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """Of so many architectures at each budget but the highest, one is promoted."""
+        return tuple(
+            self.reduction or max(2, int(high / low + 1e-9))
+            for low, high in itertools.pairwise(self.budgets)
+        )
 
     def start(self, problem: Problem) -> Run:
         return _Run(self, problem)
@@ -54,7 +64,7 @@ class _Run(FidelitiesRun):
 
     def __init__(self, algorithm: ASHA, problem: Problem) -> None:
         super().__init__(algorithm, problem)
-        self._reduction = algorithm.reduction
+        self._reductions = algorithm.reductions
         self._rungs: list[list[Result]] = [[] for _ in self.budgets]
         self._gone: list[set[bytes]] = [set() for _ in self.budgets]  # known to be promoted
 
@@ -64,7 +74,7 @@ class _Run(FidelitiesRun):
     def promotion(self, over: bool) -> tuple[NDArray[np.int32], int] | None:
         for rung in reversed(range(len(self.budgets) - 1)):
             results, gone = self._rungs[rung], self._gone[rung]
-            top = len(results) // self._reduction
+            top = len(results) // self._reductions[rung]
             for result in results[: max(1, top) if over else top]:
                 if result.key in gone or result.score == -np.inf:
                     continue

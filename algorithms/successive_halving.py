@@ -7,6 +7,8 @@ Optimization" (arXiv 1502.07943), section 3; with another share than half as in 
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import attrs
@@ -18,11 +20,13 @@ from symnas.searching.checks import at_least
 from symnas.searching.fidelities import Fidelities, FidelitiesRun, Result
 from symnas.searching.problem import Problem
 
+_ROUNDING = 1e-9  # 0.29 * 100 is a little below 29
+
 
 def _check_keep(instance: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, int | float) or not 0 < value < 1:
+    if value is not None and (not isinstance(value, int | float) or not 0 < value < 1):
         raise ValueError(
-            f"SuccessiveHalving: the value of `keep` ({value!r}) must be between 0 and 1."
+            f"SuccessiveHalving: the value of `keep` ({value!r}) must be between 0 and 1, or None."
         )
 
 
@@ -42,8 +46,10 @@ class SuccessiveHalving(Fidelities):
     Args:
         algorithm: proposes architectures. It is told their results at the lowest budget, each once.
         budgets: of the trials, increasing, in the task's unit: epochs for `sn.Task`.
-        keep: the share of a rung that is promoted, rounded down.
-        size: how many architectures a bracket begins with.
+        keep: the share of a rung that is promoted, rounded down. None: that of its budget in the
+            next one, so that about as much is spent at each, as in the papers.
+        size: how many architectures a bracket begins with. None: as many as it takes that one
+            reaches the highest budget.
 
     Raises:
         ValueError: the budgets do not increase; `keep` is not between 0 and 1; none of `size`
@@ -51,31 +57,42 @@ class SuccessiveHalving(Fidelities):
 
     >>> from symnas import algorithms as alg
     >>> SuccessiveHalving(alg.RandomSearch(), budgets=(3, 12, 48)).sizes
-    (27, 9, 3)
+    (16, 4, 1)
+    >>> SuccessiveHalving(alg.RandomSearch(), budgets=(3, 12), keep=1/3, size=9).sizes
+    (9, 3)
     """
 
-    keep: float = attrs.field(default=1 / 3, validator=_check_keep)
-    size: int = attrs.field(default=27, validator=at_least(1), kw_only=True)
+    keep: float | None = attrs.field(default=None, validator=_check_keep)
+    size: int | None = attrs.field(default=None, validator=at_least(1, optional=True), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not self.sizes[-1]:
             raise ValueError(
                 f"SuccessiveHalving: of `size` ({self.size}) architectures none would reach the "
                 f"highest of the `budgets` {self.budgets}: of a bracket, {self.sizes} are evaluated "
-                f"at each. Raise `size` or `keep` ({self.keep:.3g}), or drop budgets."
+                f"at each. Raise `size` or `keep` ({self.keep}), or drop budgets."
             )
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """How many architectures of a bracket are evaluated at each budget; their sum in trials."""
-        return self.sizes_of(self.size)
+        size = self.size
+        if size is None:
+            size = 1
+            for share in reversed(self._shares):
+                size = math.ceil(size / share - _ROUNDING)
+        return self.sizes_of(size)
 
     def sizes_of(self, size: int) -> tuple[int, ...]:
         """The same for a bracket of another size."""
         sizes = [size]
-        for _ in self.budgets[1:]:
-            sizes.append(int(sizes[-1] * self.keep + 1e-9))  # 0.29 * 100 is below 29
+        for share in self._shares:
+            sizes.append(int(sizes[-1] * share + _ROUNDING))
         return tuple(sizes)
+
+    @property
+    def _shares(self) -> tuple[float, ...]:
+        return tuple(self.keep or low / high for low, high in itertools.pairwise(self.budgets))
 
     def start(self, problem: Problem) -> Run:
         return _Run(self, problem)
@@ -112,15 +129,15 @@ class _Run(FidelitiesRun):
 
     def __init__(self, algorithm: SuccessiveHalving, problem: Problem) -> None:
         super().__init__(algorithm, problem)
-        self._algorithm = algorithm
-        self._last = _Bracket(algorithm.sizes)
+        self._algorithm, self._sizes = algorithm, algorithm.sizes
+        self._last = _Bracket(self._sizes)
         self._open = [self._last]
         self._of: dict[bytes, _Bracket] = {}  # an architecture's
 
     def take(self, rung: int, result: Result) -> None:
         if rung == 0:
-            if len(self._last.results[0]) == self._algorithm.size:
-                self._last = _Bracket(self._algorithm.sizes)
+            if len(self._last.results[0]) == self._sizes[0]:
+                self._last = _Bracket(self._sizes)
                 self._open.append(self._last)
             self._of[result.key] = self._last
         bracket = self._of.get(result.key)

@@ -2,13 +2,14 @@
 
     python benchmarks/kill.py --kills 200
     python benchmarks/kill.py --kills 10 --workers 2
+    python benchmarks/kill.py --kills 10 --workers 2 --algorithm asha
 
 The search runs in a forked child, which gets SIGKILL at a random time; then the same call
 continues it from the file. Printed at the end, and 0 each if all is well:
 
 - lost: results that were measured or recorded before a kill and not, or differently, after it;
 - repeated: evaluations of trials whose result was recorded already;
-- differing: trials that are not those of the undisturbed search, by row or score.
+- differing: trials that are not those of the undisturbed search, by row, budget or score.
 """
 
 from __future__ import annotations
@@ -24,11 +25,19 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from symnas.algorithms.asha import ASHA
+from symnas.algorithms.successive_halving import SuccessiveHalving
 
 import symnas as sn
 from symnas import algorithms as alg
 
 AHEAD = 2
+EVOLUTION = alg.RegularizedEvolution(population_size=20, tournament_size=5)
+ALGORITHMS = {
+    "evolution": EVOLUTION,
+    "asha": ASHA(EVOLUTION, budgets=(1, 3, 9)),
+    "halving": SuccessiveHalving(EVOLUTION, budgets=(1, 3, 9)),
+}
 
 
 @sn.symbolize
@@ -57,11 +66,13 @@ def task(architecture: sn.Architecture, trial: object, log: str, seconds: float)
     return sum((i + 1) * value for i, value in enumerate(architecture.row)) + noise
 
 
-def search(study: Path, log: Path, trials: int, workers: int, seconds: float) -> None:
+def search(
+    study: Path, log: Path, trials: int, workers: int, seconds: float, algorithm: str
+) -> None:
     """The call that is killed and made again."""
     sn.search(
         space(),
-        alg.RegularizedEvolution(population_size=20, tournament_size=5),
+        ALGORITHMS[algorithm],
         partial(task, log=str(log), seconds=seconds),
         maximize="score",
         trials=trials,
@@ -106,12 +117,12 @@ def wait(log: Path, child: int, rng: random.Random) -> None:
 
 
 def finished(study: Path) -> dict[int, object]:
-    """Row and scores of the finished trials, by number; {} before there is a study."""
+    """Row, budget and scores of the finished trials, by number; {} before there is a study."""
     try:
         opened = sn.Study.open(study)
     except (FileNotFoundError, KeyError, sn.StorageError):
         return {}
-    return {t.number: (t.row, t.scores) for t in opened.trials if t.state != "running"}
+    return {t.number: (t.row, t.budget, t.scores) for t in opened.trials if t.state != "running"}
 
 
 def main() -> int:
@@ -122,6 +133,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.003, help="a trial takes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--algorithm", choices=list(ALGORITHMS), default="evolution")
     options = parser.parse_args()
     trials = options.trials or 20 * options.kills
     rng = random.Random(options.seed)
@@ -131,7 +143,7 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as folder:
         study, log = Path(folder, "killed.db"), Path(folder, "killed.log")
-        arguments = (study, log, trials, options.workers, options.seconds)
+        arguments = (study, log, trials, options.workers, options.seconds, options.algorithm)
         kills = lost = repeated = 0
         known: dict[int, object] = {}
         read = 0
@@ -145,7 +157,8 @@ def main() -> int:
             lost += max(0, len(lines) - read - (len(now) - len(known)) - AHEAD)
             read, known = len(lines), now
         peaceful = Path(folder, "peaceful.db")
-        in_child((peaceful, Path(folder, "peaceful.log"), trials, 1, 0.0), None)
+        calm = (peaceful, Path(folder, "peaceful.log"), trials, 1, 0.0, options.algorithm)
+        in_child(calm, None)
         undisturbed = finished(peaceful)
         differing = sum(known.get(n) != undisturbed.get(n) for n in range(trials))
     print(
