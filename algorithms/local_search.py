@@ -1,18 +1,21 @@
 """Local search: evaluate the neighbours of the current architecture, move to a better one.
 
 White, Nolen and Savani 2020, "Exploring the Loss Landscape in Neural Architecture Search"
-(arXiv 2005.02960), Algorithm 1 in section 3.
+(arXiv 2005.02960), Algorithm 1 in section 3. For several objectives, Paquete, Chiarandini and
+Stützle 2004, "Pareto Local Optimum Sets in the Biobjective Traveling Salesman Problem" (LNEMS 535).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import ClassVar
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.searching import pareto
 from symnas.searching.algorithm import Algorithm, Run
 from symnas.searching.checks import at_least, one_of
 from symnas.searching.problem import Problem
@@ -27,11 +30,16 @@ class LocalSearch(Algorithm):
     evaluated twice: what was met on an earlier climb counts with its stored score. While the
     last neighbours are being evaluated, idle workers get the neighbours of the best one so far.
 
+    With several objectives, neighbours of all architectures are evaluated that none dominates
+    (Pareto local search), then ones further away. In large spaces `NSGA2` finds more.
+
     Args:
         initial_samples: each climb begins at the best of this many random architectures.
         move: "best" evaluates the whole neighbourhood and moves to the best neighbour, if it is
             better; "first" moves as soon as a neighbour is better (`query_until_lower` in the
-            paper's code), which suits spaces with hundreds of neighbours.
+            paper's code), which suits spaces with hundreds of neighbours. With several
+            objectives, "best" goes on with what was found first of all that none dominates,
+            "first" with what was found last.
 
     Raises:
         ValueError: `initial_samples` is below 1, or `move` is another word.
@@ -41,11 +49,14 @@ class LocalSearch(Algorithm):
     LocalSearch(initial_samples=10, move='best')
     """
 
+    many_objectives: ClassVar[bool] = True
+
     initial_samples: int = attrs.field(default=10, validator=at_least(1))
     move: str = attrs.field(default="first", validator=one_of(("best", "first")), kw_only=True)
 
     def start(self, problem: Problem) -> Run:
-        return _Climb(self, problem)
+        several = len(problem.objectives) > 1
+        return _Front(self, problem) if several else _Climb(self, problem)
 
 
 @attrs.frozen(eq=False)
@@ -84,11 +95,7 @@ class _Climb(SequentialRun):
     def _neighbors_of(self, place: _Point) -> Iterator[NDArray[np.int32]]:
         """The neighbours one by one, `(1, columns)` each, in an order that is fixed by place."""
         if place.key not in self._around:
-            rows = self.problem.space.neighbors(place.row)
-            # A row that is in two neighbourhoods must not come at the same place in both.
-            digest = int.from_bytes(hashlib.blake2b(place.key, digest_size=8).digest(), "little")
-            order = np.random.default_rng((self.problem.seed, digest)).permutation(len(rows))
-            self._around[place.key] = (rows[i : i + 1] for i in order)
+            self._around[place.key] = _neighbors(self.problem, place.row, place.key)
         return self._around[place.key]
 
     def tell(self, rows: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
@@ -143,3 +150,44 @@ class _Climb(SequentialRun):
                     self._waiting.add(key)
             if self._waiting and not self._may_move():
                 return
+
+
+class _Front(SequentialRun):
+    """What none dominates follows from what was told, what is left around it from the proposals."""
+
+    def __init__(self, algorithm: LocalSearch, problem: Problem) -> None:
+        super().__init__(problem)
+        self._algorithm = algorithm
+        self._rows = np.empty((0, len(problem.space.columns)), np.int32)  # in order of being told
+        self._scores = np.empty((0, len(problem.objectives)))
+        self._around: dict[bytes, Iterator[NDArray[np.int32]]] = {}  # only a cache, as above
+
+    def next(self) -> NDArray[np.int32]:
+        problem, count = self.problem, self.problem.count
+        if count < self._algorithm.initial_samples or not len(self._rows):
+            return problem.sample(1, (count,))
+        places = list(zip(self._rows, problem.space.keys(self._rows), strict=True))
+        for place, key in places if self._algorithm.move == "best" else reversed(places):
+            if key not in self._around:
+                self._around[key] = _neighbors(problem, place, key)
+            for row in self._around[key]:
+                if problem.fresh(row)[0]:
+                    return row
+        self._around = {key: self._around[key] for _, key in places}
+        some = np.random.default_rng((problem.seed, count)).integers(len(self._rows), size=1)
+        further = problem.mutate(self._rows[some], (count,))
+        return further if len(further) else problem.sample(1, (count,))
+
+    def tell(self, rows: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
+        scores = np.concatenate([self._scores, scores])
+        keep = pareto.nondominated(scores)
+        self._scores, self._rows = scores[keep], np.concatenate([self._rows, rows])[keep]
+
+
+def _neighbors(problem: Problem, row: NDArray[np.int32], key: bytes) -> Iterator[NDArray[np.int32]]:
+    """The neighbours of a row one by one, `(1, columns)` each, in an order fixed by its key."""
+    rows = problem.space.neighbors(row)
+    # A row that is in two neighbourhoods must not come at the same place in both.
+    digest = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
+    order = np.random.default_rng((problem.seed, digest)).permutation(len(rows))
+    return (rows[i : i + 1] for i in order)

@@ -6,10 +6,13 @@ Search" (arXiv 1802.01548), Algorithm 1 in section 3.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.searching import pareto
 from symnas.searching.algorithm import Algorithm, Run
 from symnas.searching.checks import at_least
 from symnas.searching.problem import Problem
@@ -31,6 +34,9 @@ class RegularizedEvolution(Algorithm):
     No architecture is proposed twice: mutations are drawn until one is new, and change more
     decisions at once where everything near the winner is known.
 
+    With several objectives, the best of a tournament is the member of the best non-dominated
+    front of the population, among equals the one with most room around it (as in `NSGA2`).
+
     Args:
         population_size: P in Algorithm 1. The paper searches with 100 members and tournaments
             of 25 over 20,000 trials; the defaults suit some hundred trials.
@@ -45,6 +51,8 @@ class RegularizedEvolution(Algorithm):
     RegularizedEvolution(population_size=100, tournament_size=25, mutations=1)
     """
 
+    many_objectives: ClassVar[bool] = True
+
     population_size: int = attrs.field(default=30, validator=at_least(1))
     tournament_size: int = attrs.field(default=10, validator=at_least(1))
     mutations: int = attrs.field(default=1, validator=at_least(1), kw_only=True)
@@ -57,7 +65,8 @@ class RegularizedEvolution(Algorithm):
             )
 
     def start(self, problem: Problem) -> Run:
-        return _Evolution(self, problem)
+        several = len(problem.objectives) > 1
+        return _Compromises(self, problem) if several else _Evolution(self, problem)
 
 
 class _Evolution(SequentialRun):
@@ -106,3 +115,18 @@ class _Evolution(SequentialRun):
             self._rows[place] = row
             self._scores[place] = -np.inf if score != score else score  # NaN: failed
             self._told += 1
+
+
+class _Compromises(_Evolution):
+    """The same ring, whose scores are places among the living, renewed with every trial told."""
+
+    def __init__(self, algorithm: RegularizedEvolution, problem: Problem) -> None:
+        super().__init__(algorithm, problem)
+        self._told_scores = np.empty((0, len(problem.objectives)))  # (<= P, objectives), by age
+
+    def tell(self, rows: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
+        super().tell(rows, scores)
+        told = np.concatenate([self._told_scores, scores])[-self._size :]
+        first = self._told - len(told)
+        self._scores[np.arange(first, self._told) % self._size] = pareto.places(told)
+        self._told_scores = told
