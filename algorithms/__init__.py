@@ -1,5 +1,6 @@
 """Search algorithms, one a file, imported as `symnas.algorithms`."""
 
+from symnas.algorithms.bayesian_optimization import BayesianOptimization
 from symnas.algorithms.bignas import BigNAS
 from symnas.algorithms.darts import DARTS
 from symnas.algorithms.fbnet_v2 import FBNetV2
@@ -20,6 +21,7 @@ __all__ = [
     "DARTS",
     "GDAS",
     "MSGDAS",
+    "BayesianOptimization",
     "BigNAS",
     "FBNetV2",
     "GridSearch",

@@ -1,6 +1,6 @@
 """How well accuracy with shared weights ranks networks that are trained alone.
 
-    python benchmarks/rank_correlation.py [--seeds 3] [--networks 30] [--epochs 10] [--data ../shared/data]
+    python benchmarks/rank_correlation.py [--seeds 3] [--networks 30] [--epochs 20 100] [--data ../shared/data]
 
 Two spaces on 1,000 handwritten digits (16 x 16): the cells of NAS-Bench-201 in a network of 8
 channels, one cell a stage; and mobile blocks with kernels, expansions and depths. Random networks are
@@ -21,9 +21,10 @@ import argparse
 import csv
 import gzip
 import os
+import sys
 import tempfile
 import time
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ from symnas import data
 from symnas.oneshot.training import Training
 from symnas.searching.setting import Setting
 
-LINE = "{:<14} {:<13} {:<10} {:>12} {:>5}  {}"
+LINE = "{:<14} {:<13} {:>6}  {:<10} {:>12} {:>5}  {}"
+QUIET = not sys.stdout.isatty()
 SHARING = {"NAS-Bench-201": ("entangled",), "mobile blocks": ("entangled", "separate")}
 
 
@@ -68,7 +70,7 @@ def task_of(epochs: int, examples: int = 1000) -> sn.Task:
 def alone(space: sn.Space, rows: np.ndarray, task: sn.Task, repeats: int) -> np.ndarray:
     """Accuracies of networks that are trained alone, `(rows, repeats)`."""
     found = np.zeros((len(rows), repeats))
-    for index, row in enumerate(track(rows, f"{space.name}, alone", transient=True)):
+    for index, row in enumerate(track(rows, f"{space.name}, alone", transient=True, disable=QUIET)):
         for repeat in range(repeats):
             torch.manual_seed(repeat)
             model = space.decode(row).build()
@@ -105,23 +107,24 @@ def main() -> None:
     default = Path(os.environ.get("SYMNAS_DATA", root.parent / "shared" / "data"))
     parser.add_argument("--seeds", type=int, default=3, help="supernets of each kind")
     parser.add_argument("--networks", type=int, default=30, help="networks that are trained alone")
-    parser.add_argument("--epochs", type=int, default=10, help="of a supernet")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[20], help="of a supernet")
+    parser.add_argument("--spaces", nargs="*", choices=SHARING, default=list(SHARING))
     parser.add_argument("--alone", type=int, default=6, help="epochs of a network alone")
     parser.add_argument("--repeats", type=int, default=2, help="trainings of each network alone")
     parser.add_argument("--data", type=Path, default=default, help="the folder of the tables")
     options = parser.parse_args()
     torch.set_num_threads(1)
     task = task_of(options.alone)
-    epochs = options.epochs
     algorithms: dict[str, Any] = {
-        "uniform path": alg.SinglePathOneShot(epochs=epochs, population=10, generations=4),
-        "TuNAS": alg.TuNAS(epochs=epochs),
-        "DARTS": alg.DARTS(epochs=epochs),
+        "uniform path": alg.SinglePathOneShot(population=10, generations=4),
+        "TuNAS": alg.TuNAS(),
+        "DARTS": alg.DARTS(),
     }
     places = ranks(options.data)
-    print(f"{options.networks} networks, supernets of {epochs} epochs, {options.seeds} seeds")
-    print(LINE.format("space", "training", "sharing", "tau", "s", "ranks of derived cells"))
-    for name, space in spaces().items():
+    print(f"{options.networks} networks, supernets of {options.seeds} seeds")
+    print(LINE.format("space", "training", "epochs", "sharing", "tau", "s", "ranks of derived"))
+    for name in options.spaces:
+        space = spaces()[name]
         rows = space.sample(options.networks, 11)
         clock = time.perf_counter()
         truth = alone(space, rows, task, options.repeats)
@@ -129,13 +132,18 @@ def main() -> None:
         again = np.mean([kendalltau(*pair).statistic for pair in pairs]) if pairs else np.nan
         seconds = (time.perf_counter() - clock) / truth.size
         print(
-            LINE.format(name, "alone, again", "", f"{again:.2f}", f"{seconds:.0f}", ""), flush=True
+            LINE.format(
+                name, "alone, again", options.alone, "", f"{again:.2f}", f"{seconds:.0f}", ""
+            ),
+            flush=True,
         )
         for label, algorithm in algorithms.items():
-            for sharing in SHARING[name]:
-                changed = attrs.evolve(algorithm, sharing=sharing)
+            for epochs, sharing in product(options.epochs, SHARING[name]):
+                changed = attrs.evolve(algorithm, sharing=sharing, epochs=epochs)
                 taus, times, derived = [], [], []
-                for seed in track(range(options.seeds), f"{name}, {label}", transient=True):
+                for seed in track(
+                    range(options.seeds), f"{name}, {label}", transient=True, disable=QUIET
+                ):
                     run, shop, took = trained(space, changed, task, seed)
                     shared = [shop.quality(shop.measured(row)) for row in rows]
                     taus.append(kendalltau(truth.mean(axis=1), shared).statistic)
@@ -144,7 +152,10 @@ def main() -> None:
                         derived.append(f"{places[to_string(run.derive(1)[0])]:,}")
                 error = np.std(taus, ddof=1) / len(taus) ** 0.5 if len(taus) > 1 else np.nan
                 tau, taken = f"{np.mean(taus):.2f} ± {error:.2f}", f"{np.mean(times):.0f}"
-                print(LINE.format(name, label, sharing, tau, taken, "  ".join(derived)), flush=True)
+                print(
+                    LINE.format(name, label, epochs, sharing, tau, taken, "  ".join(derived)),
+                    flush=True,
+                )
     if places:
         mean = np.mean(list(places.values()))
         print(f"A random cell has the mean rank {mean:,.0f} of {len(places):,}.")

@@ -10,6 +10,7 @@ knows at which budgets, so that a run can tell what its results are results of.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ Rows = NDArray[np.int32]
 
 # A space of up to this many rows is enumerated, to find what is left of it.
 SMALL_SPACE = 200_000
+# Proposals that are remembered as rows.
+LATEST = 1024
 # Random rows without a new feasible one before giving up, when checking them is cheap or dear.
 DRAWS, DEAR_DRAWS = 200_000, 5_000
 # Mutations or crossovers of one parent without a new feasible row before giving up.
@@ -90,6 +93,7 @@ class Problem:
         self.budget: float | None = None
         self._budgets: dict[bytes, tuple[float, ...]] = {}
         self._proposed: set[bytes] = set()
+        self._latest: deque[NDArray[np.int32]] = deque(maxlen=LATEST)
         self._infeasible: set[bytes] = set()
         self._checked = self._passed = 0
         self._all_feasible = constraints is None and space.valid is None
@@ -204,6 +208,13 @@ class Problem:
             mask[mask] = self.constraints.mask(rows[mask])
         return np.asarray(mask, bool)
 
+    def latest(self, n: int) -> Rows:
+        """The last `n` rows that were proposed, in order; no more than 1,024.
+
+        What was proposed and not told yet is `latest(count - told)`.
+        """
+        return self._array(list(self._latest)[len(self._latest) - min(n, len(self._latest)) :])
+
     def propose(self, rows: Any, budget: float | None = None) -> Rows:
         """Marks rows as proposed, and returns them. `count` goes up by their number.
 
@@ -213,6 +224,7 @@ class Problem:
                 Rows that were proposed at another one do not count again.
         """
         proposed = self._array(rows)
+        self._latest.extend(proposed)
         keys = [self.space.key_of(row) for row in proposed.tolist()]
         self._proposed.update(keys)
         self.count += len(keys)

@@ -1,0 +1,299 @@
+"""Bayesian optimisation: a Gaussian process says which architecture promises most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from symnas.predictors.gaussian_process import GaussianProcess
+from symnas.predictors.kernel import Encoded, distances, likeliest_kernel
+from symnas.predictors.posterior import Posterior
+from symnas.searching.acquisition import (
+    expected_chebyshev,
+    expected_hypervolume,
+    log_expected_improvement,
+)
+from symnas.searching.algorithm import Algorithm, Run
+from symnas.searching.checks import at_least
+from symnas.searching.problem import Problem
+from symnas.searching.sequential import SequentialRun
+
+Rows = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+# The kernel is found anew each time the results have become so many times as many.
+GROWTH = 1.15
+# Results that a process is given at most: the best half of them, and of the others the latest.
+MOST = 600
+# Spaces of up to so many architectures are looked at as a whole.
+WHOLE = 65_536
+# Else a pool: random rows, and mutations of each of the best, which are then improved step by step.
+RANDOM, PARENTS, CHILDREN, CLIMBS, STEPS = 1000, 20, 25, 3, 8
+# The part of the range of scores by which the worst result exceeds the reference point.
+MARGIN = 0.1
+
+
+@attrs.frozen
+class BayesianOptimization(Algorithm):
+    """Evaluates where a Gaussian process expects the largest improvement.
+
+    The process sees an architecture as its program says it is: by its decisions, and by the paths
+    that data take through its operations, without those that have no effect. Which of both counts,
+    the marginal likelihood decides. Results are modelled by their ranks. Small spaces are looked at
+    as a whole; of large ones a pool, whose best are improved by changes of single decisions. What is
+    looked at is feasible, so no proposal breaks a limit. While trials run, their results are taken
+    for what is expected of them (the "Kriging believer" of Ginsbourger, Le Riche and Carraro 2010),
+    so several workers get different architectures.
+
+    Two objectives are improved together by the expected growth of their hypervolume, exactly; more by
+    a random weighting for each proposal (Knowles 2006, "ParEGO"). Costs that are objectives are known,
+    and need no model.
+
+    In the line of Kandasamy et al. 2018 (NASBOT, arXiv 1802.07191) and White, Neiswanger and Savani
+    2021 (BANANAS, arXiv 1910.11858), whose path encoding the features generalise to any space; kernel,
+    ranks and pools are ours.
+
+    Args:
+        initial: random architectures to begin with.
+        process: the Gaussian process, whose features can be chosen.
+
+    Raises:
+        ValueError: `initial` is below 2.
+
+    >>> from symnas import algorithms as alg
+    >>> alg.BayesianOptimization(initial=8).process.features
+    ('onehot', 'paths')
+    """
+
+    many_objectives: ClassVar[bool] = True
+
+    initial: int = attrs.field(default=10, validator=at_least(2))
+    process: GaussianProcess = attrs.field(
+        factory=GaussianProcess, validator=attrs.validators.instance_of(GaussianProcess)
+    )
+
+    def start(self, problem: Problem) -> Run:
+        return _Optimization(self, problem)
+
+
+class _Optimization(SequentialRun):
+    """What is proposed follows from what was told, and from what was proposed and is open."""
+
+    def __init__(self, algorithm: BayesianOptimization, problem: Problem) -> None:
+        super().__init__(problem)
+        self._algorithm = algorithm
+        self._rows: list[NDArray[np.int32]] = []
+        self._scores: list[Floats] = []
+        self._model: _Model | None = None
+        self._whole: _Whole | None = None
+
+    def tell(self, rows: Rows, scores: Floats) -> None:
+        self._rows.extend(row.copy() for row in rows)
+        self._scores.extend(np.array(scores, np.float64))
+
+    def next(self) -> Rows:
+        problem = self.problem
+        told = np.isfinite(np.array(self._scores)).all(axis=1) if self._scores else np.zeros(0)
+        if problem.count < self._algorithm.initial or told.sum() < 2:
+            return problem.sample(1, (problem.count,))
+        model = self._updated()
+        waiting = problem.latest(problem.count - len(self._rows))
+        if self._whole is None and _is_small(problem):
+            self._whole = _Whole(problem, model)
+        if self._whole is not None:
+            return self._whole.best(model, waiting)
+        return _searched(problem, model, waiting)
+
+    def _updated(self) -> _Model:
+        """The model of what was told. Its kernel is found at fixed numbers of results only."""
+        n = len(self._rows)
+        at = 2
+        while math.ceil(at * GROWTH) <= n:
+            at = math.ceil(at * GROWTH)
+        if self._model is None or self._model.found_at != at:
+            self._model = _Model(
+                self._algorithm.process, self.problem, self._rows, self._scores, at
+            )
+        self._model.add(self._rows, self._scores)
+        return self._model
+
+
+class _Model:
+    """One Gaussian process for each objective that is not known beforehand.
+
+    Attributes:
+        found_at: the number of results that the kernels were found by.
+        posteriors: of the objectives, on no pool yet; None for known costs.
+    """
+
+    def __init__(
+        self,
+        process: GaussianProcess,
+        problem: Problem,
+        rows: list[Any],
+        scores: list[Any],
+        at: int,
+    ) -> None:
+        self.process, self.problem, self.found_at = process, problem, at
+        chosen = _chosen(_finite(scores[:at]))
+        self._at = at
+        self._rows = [rows[i] for i in chosen]
+        self._scores = [scores[i] for i in chosen]
+        self.known = process.encode(problem.space, np.array(self._rows))
+        between = distances(self.known, self.known)
+        told = _finite(self._scores)
+        self.costs = [_known_cost(problem, objective) for objective in range(told.shape[1])]
+        self.posteriors: list[Posterior | None] = []
+        for values, cost in zip(told.T, self.costs, strict=True):
+            posterior = None
+            if cost is None:
+                kernel = likeliest_kernel(between, process.scored(values).scores)
+                posterior = Posterior(kernel, self.known)
+            self.posteriors.append(posterior)
+
+    def add(self, rows: list[Any], scores: list[Any]) -> None:
+        """Takes in what was told since."""
+        if len(rows) == self._at:
+            return
+        new = self.process.encode(self.problem.space, np.array(rows[self._at :]))
+        for posterior in self.posteriors:
+            for i in range(len(new)):
+                if posterior is not None:
+                    posterior.add(new[i : i + 1])
+        self._rows += rows[self._at :]
+        self._scores += scores[self._at :]
+        self._at = len(rows)
+
+    def promise(self, views: Sequence[Posterior | None], rows: Rows, waiting: Encoded) -> Floats:
+        """What is expected of each row of a pool, on which the views are: `(n,)`."""
+        told = _finite(self._scores)
+        means, deviations, known = [], [], []
+        for values, view, cost in zip(told.T, views, self.costs, strict=True):
+            if view is None:
+                assert cost is not None
+                scale = float(values.std()) or 1.0
+                means.append(cost(rows) / scale)
+                deviations.append(np.full(len(rows), 1e-6))
+                known.append(values / scale)
+                continue
+            scored = self.process.scored(values).scores
+            variances = view.variances_with(waiting) if len(waiting) else view.variances
+            means.append(np.asarray(view.means(scored), np.float64))
+            deviations.append(np.sqrt(np.maximum(variances, 1e-10)).astype(np.float64))
+            known.append(scored)
+        if len(means) == 1:
+            return log_expected_improvement(means[0], deviations[0], known[0].max())
+        mean, deviation, results = (np.stack(a, axis=1) for a in (means, deviations, known))
+        if len(means) == 2:
+            low, high = results.min(axis=0), results.max(axis=0)
+            return expected_hypervolume(mean, deviation, results, low - MARGIN * (high - low))
+        rng = np.random.default_rng((self.problem.seed, self.problem.count, 3))
+        return expected_chebyshev(mean, deviation, results, rng.dirichlet(np.ones(len(means))))
+
+
+class _Whole:
+    """All architectures of a small space, with what the model says of them, kept up to date."""
+
+    def __init__(self, problem: Problem, model: _Model) -> None:
+        rows = np.concatenate(list(problem.space.enumerate()))
+        rows = rows[problem.feasible(rows)]
+        first: dict[bytes, int] = {}
+        for i, key in enumerate(problem.space.keys(rows)):
+            first.setdefault(key, i)
+        self.problem, self.rows = problem, rows[list(first.values())]
+        self._encoded = model.process.encode(problem.space, self.rows)
+        self._open = np.ones(len(self.rows), bool)
+        self._of: _Model | None = None
+        self._views: list[Posterior | None] = []
+
+    def best(self, model: _Model, waiting: Rows) -> Rows:
+        """The most promising row that is still open, `(1, columns)`; `(0, columns)` at the end."""
+        if model is not self._of:
+            self._of = model
+            for posterior in model.posteriors:
+                if posterior is not None:
+                    posterior.follow(self._encoded)
+        promise = model.promise(
+            model.posteriors, self.rows, model.process.encode(self.problem.space, waiting)
+        )
+        promise[~self._open] = -np.inf
+        for i in np.argsort(-promise, kind="stable"):
+            if not self._open[i]:
+                break
+            if self.problem.fresh(self.rows[i : i + 1])[0]:
+                return self.rows[i : i + 1]
+            self._open[i] = False
+        return self.problem.sample(1, (self.problem.count,))
+
+
+def _searched(problem: Problem, model: _Model, waiting: Rows) -> Rows:
+    """The most promising row of a pool, and of what single changes make of its best."""
+    count = problem.count
+    order = np.argsort(-_overall(model._scores), kind="stable")[:PARENTS]
+    parents = np.repeat(np.array(model._rows)[order], CHILDREN, axis=0)
+    pool = np.concatenate([problem.sample(RANDOM, (count, 1)), problem.mutate(parents, (count, 2))])
+    if not len(pool):
+        return pool
+    others = model.process.encode(problem.space, waiting)
+
+    def promise(rows: Rows) -> Floats:
+        encoded = model.process.encode(problem.space, rows)
+        views = [p if p is None else p.elsewhere(encoded) for p in model.posteriors]
+        return model.promise(views, rows, others)
+
+    found = promise(pool)
+    best: tuple[float, Rows] = (-np.inf, pool[:0])
+    for start in np.argsort(-found, kind="stable")[:CLIMBS]:
+        row, value = pool[start], float(found[start])
+        for _ in range(STEPS):
+            near = problem.space.neighbors(row)
+            near = near[problem.fresh(near)]
+            around = promise(near) if len(near) else np.zeros(0)
+            if not len(near) or around.max() <= value:
+                break
+            row, value = near[around.argmax()], float(around.max())
+        if value > best[0]:
+            best = value, row[None]
+    return best[1] if len(best[1]) else pool[:1]
+
+
+def _is_small(problem: Problem) -> bool:
+    dear = problem.constraints is not None and problem.constraints.dear
+    return not dear and not problem.space.has_floats and problem.space.size <= WHOLE
+
+
+def _known_cost(problem: Problem, index: int) -> Callable[[Rows], Floats] | None:
+    """The scores of an objective that is a cost, where it is known without measuring."""
+    objective = problem.objectives[index] if index < len(problem.objectives) else None
+    cost = problem.costs.get(objective.name) if objective is not None else None
+    if objective is None or objective.cost is None or cost is None or cost.dear:
+        return None
+    sign = objective.sign
+    return lambda rows: sign * cost(rows)
+
+
+def _finite(scores: Sequence[Floats]) -> Floats:
+    """Scores `(n, objectives)`; failed trials have the worst of the others."""
+    told = np.array(scores, np.float64)
+    worst = np.where(np.isfinite(told), told, np.inf).min(axis=0)
+    return np.where(np.isfinite(told), told, worst)
+
+
+def _overall(scores: Sequence[Floats]) -> Floats:
+    """How good results are over all objectives, by their mean rank: `(n,)`."""
+    return np.asarray(rankdata(_finite(scores), axis=0).mean(axis=1), np.float64)
+
+
+def _chosen(scores: Floats) -> list[int]:
+    """Which results a process is given: the best half of what it can take, else the latest."""
+    if len(scores) <= MOST:
+        return list(range(len(scores)))
+    best = set(np.argsort(-_overall(list(scores)), kind="stable")[: MOST // 2].tolist())
+    latest = [i for i in range(len(scores)) if i not in best][-(MOST - len(best)) :]
+    return sorted([*best, *latest])
