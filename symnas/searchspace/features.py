@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from symnas.searchspace.space import Space
 
 KINDS = ("onehot", "path", "graph")
+# Values of an argument that are tried to find the largest.
+SCALED = 4096
 
 
 @attrs.frozen
@@ -215,12 +219,42 @@ def _graphs(space: Space, rows: NDArray[Any]) -> Graphs:
             column = len(targets) + arguments.index(name)
             x[:, k, column] = _numbers(node, rows, present[:, k])
     x *= present[:, :, None]
-    scale = np.abs(x).max(axis=(0, 1), initial=0)
-    x /= np.where(scale > 0, scale, 1)
+    x /= _scale(graph, arguments, len(targets), sizes)
     adjacency = np.zeros((n, m, m), np.float32)
     for a, b in sorted(graph.edges):
         adjacency[:, a, b] = present[:, a] & present[:, b]
     return Graphs(x, adjacency, present, names)
+
+
+def _scale(graph: _Graph, arguments: list[str], targets: int, sizes: list[int]) -> Any:
+    """The largest size of each feature in the space, so that a row's features are its own."""
+    scale = np.ones(targets + len(arguments), np.float32)
+    for k, name in enumerate(arguments):
+        own = [_numbers_of(v.arguments[name], sizes) for v in graph.vertices if name in v.arguments]
+        scale[targets + k] = max((abs(n) for found in own for n in found), default=0) or 1
+    return scale
+
+
+def _numbers_of(node: Any, sizes: list[int]) -> list[float]:
+    """The numbers that an argument can be; some of them, where they are very many."""
+    columns = sorted(nodes.columns_of(node))
+    shape = [sizes[c] if sizes[c] < FLOAT_LEVELS else 2 for c in columns]
+    total = math.prod(shape)
+    rng = random.Random(0)
+    picked = range(total) if total <= SCALED else [rng.randrange(total) for _ in range(SCALED)]
+    found = []
+    for at in picked:
+        row = [-1] * len(sizes)
+        for column, size in zip(columns, shape, strict=True):
+            at, value = divmod(at, size)
+            row[column] = value if size == sizes[column] else value * (sizes[column] - 1)
+        try:
+            value = node.value(row, nodes.PROGRAM)
+        except Exception:  # decisions that are never made together
+            continue
+        if isinstance(value, bool | int | float):
+            found.append(float(value))
+    return found
 
 
 def _numbers(node: Any, rows: NDArray[Any], present: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ at once, optimisers fold the 0 into its weights. *Kept* counts those, and what t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import networkx
@@ -46,6 +47,18 @@ class Effect(NamedTuple):
     kept: Bools
 
 
+class Roles(NamedTuple):
+    """For each place and row, `(places, n)`, what stands there.
+
+    Whether anything does, gives nothing back of its input, gives it back as it is, has parameters.
+    """
+
+    present: Bools
+    closed: Bools
+    passing: Bools
+    heavy: Bools
+
+
 class SpaceFlow:
     """The flow in all networks of a space, learned from a few of them.
 
@@ -54,6 +67,7 @@ class SpaceFlow:
 
     Attributes:
         places: of layers' calls and of operations between them, sources first.
+        pieces: what may stand there, by the numbers that `seen` gives.
         scopes: the decisions that say what is at each place.
 
     Raises:
@@ -65,7 +79,7 @@ class SpaceFlow:
         known = pieces_of_space(space).scopes
         self._known = known
         self._numbers = {place: n for n, place in enumerate(known.places)}
-        self._pieces = pieces_of_space(space).recorder.pieces
+        self.pieces = pieces_of_space(space).recorder.pieces
         # Kinds of pieces of which nothing comes out, and of those that give their input back.
         self._closed: set[str] = set()
         self._passing: set[str] = set()
@@ -101,8 +115,8 @@ class SpaceFlow:
         passing = [p for p in found.passes if p in self._numbers]
         before = len(self._closed) + len(self._passing)
         for places, kinds in ((closed, self._closed), (passing, self._passing)):
-            seen = self._seen(np.array([row], np.int32), places)[:, 0]
-            kinds.update(_kind(self._pieces[n]) for n in seen if n != NOTHING)
+            seen = self.seen(np.array([row], np.int32), places)[:, 0]
+            kinds.update(_kind(self.pieces[n]) for n in seen if n != NOTHING)
         return self.flow.update(found) or len(self._closed) + len(self._passing) > before
 
     def _flow(self, row: list[int]) -> Flow:
@@ -195,7 +209,7 @@ class SpaceFlow:
 
     # Rows -------------------------------------------------------------------------------------
 
-    def _seen(self, rows: Rows, places: list[Place]) -> Rows:
+    def seen(self, rows: Rows, places: list[Place]) -> Rows:
         """The number of the piece at each place in each row, `(places, n)`."""
         pieces = np.zeros((len(places), len(rows)), np.int32)  # something stands at both ends
         groups: dict[tuple[int, ...], list[int]] = {}
@@ -213,15 +227,15 @@ class SpaceFlow:
             pieces[members] = there[at].T
         return pieces
 
-    def effect(self, rows: Rows) -> Effect:
-        """What has an effect in the networks of rows, `(n, columns)`."""
-        seen = self._seen(rows, self.places)
+    def roles(self, rows: Rows) -> Roles:
+        """What stands at each place in the networks of rows, `(n, columns)`, as far as flow goes."""
+        seen = self.seen(rows, self.places)
         present = seen != NOTHING
         kinds = self._kinds
-        kinds.extend(_kind(piece) for piece in self._pieces[len(kinds) :])
+        kinds.extend(_kind(piece) for piece in self.pieces[len(kinds) :])
         closed = np.array([kind in self._closed for kind in kinds])[seen] & present
         passing = np.array([kind in self._passing for kind in kinds])[seen] & present
-        heavy = np.array([bool(piece.parameters) for piece in self._pieces])[seen]
+        heavy = np.array([bool(piece.parameters) for piece in self.pieces])[seen]
         for i, place in enumerate(self.places):
             if place in (INPUT, OUTPUT):
                 closed[i] = passing[i] = heavy[i] = False
@@ -229,6 +243,11 @@ class SpaceFlow:
                 passing[i] = present[i]
             if i in self._cuts and not self._into[i]:
                 closed[i] = True
+        return Roles(present, closed, passing, heavy & present)
+
+    def effect(self, rows: Rows) -> Effect:
+        """What has an effect in the networks of rows, `(n, columns)`."""
+        present, closed, passing, heavy = self.roles(rows)
         fed, single = self._forward(present, closed, passing)
         used, kept = np.zeros_like(present), np.zeros_like(present)
         toward = np.zeros_like(present)  # the result goes to a cut, and nothing is added to it
@@ -248,6 +267,11 @@ class SpaceFlow:
             for array in (used, kept, toward):
                 array[i] &= present[i]
         return Effect(present, used, fed, kept)
+
+    def into(self, place: int, present: Bools) -> Iterator[tuple[int, Bools]]:
+        """The places whose results one takes, and in which rows it does: `(n,)` each."""
+        for source in self._into[place]:
+            yield source, self._taken(source, place, present)
 
     def _taken(self, source: int, target: int, present: Bools) -> Bools:
         """Where both ends of an edge are there, and nothing that stands between them: `(n,)`."""
