@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 
+import attrs
 import networkx as nx
 import numpy as np
 import pytest
@@ -399,6 +400,26 @@ def test_hostile_text_runs_nothing(browser, tmp_path):
     assert browser.execute_script(
         "return document.documentElement.scrollWidth <= innerWidth"
     )  # labels of 3,000 characters do not widen the page
+
+
+def test_only_trials_of_the_highest_budget_are_compared(browser, tmp_path):
+    study = fake_study(small_space(), 9)
+    budgets = [3.0] * 6 + [12.0] * 3
+    study.trials = [attrs.evolve(t, budget=b) for t, b in zip(study.trials, budgets, strict=True)]
+    opened(browser, page.write(study, tmp_path / "page.html"))
+    assert not any("could not be drawn: " in note.text for note in css(browser, ".note"))
+    assert "Only trials of the highest budget are compared: 12." in css(browser, "#trade")[0].text
+    assert "the lowest budget alone count (3)" in css(browser, "#decisions")[0].text
+    for section in ("#trade", "#progress"):
+        front = {
+            int(p.get_attribute("data-trial")) for p in css(browser, f"{section} .point.front")
+        }
+        assert front and front <= {6, 7, 8}
+    header = [cell.text for cell in css(browser, ".trials thead button")]
+    place = header.index("budget")
+    rows = css(browser, ".trials tbody tr")
+    cells = [row.find_elements("css selector", "td")[place].text for row in rows]
+    assert cells == ["3"] * 6 + ["12"] * 3
 
 
 @pytest.mark.parametrize(
