@@ -12,7 +12,7 @@ from torch import nn
 import symnas as sn
 from symnas.predictors.gaussian_process import GaussianProcess
 from symnas.predictors.kernel import Encoded, _loss, distances, likeliest_kernel
-from symnas.predictors.paths import Paths, ways_of
+from symnas.predictors.paths import Paths
 from symnas.predictors.posterior import Posterior
 from symnas.predictors.ranks import Ranks
 from symnas.searching.acquisition import (
@@ -168,12 +168,15 @@ def test_what_computes_the_same_has_the_same_ways() -> None:
     assert not np.array_equal(told[0], told[2]) and not np.array_equal(told[2], told[5])
 
 
-def test_long_networks_have_short_ways() -> None:
-    adjacency = np.zeros((14, 14), bool)
-    chain = [0, *range(2, 14), 1]
-    adjacency[chain[:-1], chain[1:]] = True
-    ways = ways_of(adjacency, list(range(14)))
-    assert sorted(map(len, ways)) == [1] * 12 + [2] * 11 + [3] * 10
+def test_deep_networks_have_operations_and_pairs() -> None:
+    layer = lambda: sn.nn.Conv2d(2, 2, sn.oneof([1, 3]), padding="same")  # noqa: E731
+    space = sn.Space(sn.nn.Sequential(*[layer() for _ in range(9)]), input=(2, 4, 4))
+    told = Paths(space)(np.array([[0] * 9, [1] * 9, [0] * 4 + [1] * 5], np.int32)).toarray()
+    # In each, the ends, nine operations, and ten steps from one to the next.
+    assert (told.sum(axis=1) == 2 + 9 + 10).all()
+    # One after another: 3 x 3 follows 1 x 1 once, and 1 x 1 never follows 3 x 3.
+    assert sorted(told[2][(told[0] == 0) & (told[1] == 0)]) == [1]
+    assert sorted(told[2][(told[0] == 0) & (told[1] == 9)]) == [5]
 
 
 def test_ranks_keep_the_order_and_come_back() -> None:

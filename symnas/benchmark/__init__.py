@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from symnas.benchmark import readers
 from symnas.benchmark.comparing import compare, simulate
 from symnas.benchmark.comparison import Comparison
 from symnas.benchmark.limits import Below
@@ -17,5 +18,6 @@ __all__ = [
     "Tabulated",
     "compare",
     "read",
+    "readers",
     "simulate",
 ]

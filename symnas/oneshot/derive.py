@@ -28,6 +28,11 @@ ROUNDS = 20
 def likeliest(problem: Problem, probabilities: Mapping[str, Any], n: int) -> Rows:
     """The likeliest feasible rows under independent probabilities of decisions, best first.
 
+    Each active decision counts by how likely its value is beside the likeliest one. So the row that
+    takes the likeliest value everywhere comes first, if it is feasible, whatever the number of its
+    active decisions: by the plain product of probabilities the shallowest networks would, as each
+    decision more is a factor below 1.
+
     Rows are drawn given the constraints (exactly so where costs are tables), from probabilities
     that are sharpened more and more, and then improved by changes of single decisions. So the
     relaxed solution is projected onto what is allowed: no row that breaks a limit is returned.
@@ -86,8 +91,10 @@ def _drawn(problem: Problem, probabilities: dict[str, torch.Tensor], step: int) 
 def _scores(told: Independent, rows: Rows) -> NDArray[np.float64]:
     if not len(rows):
         return np.empty(0)
-    with np.errstate(divide="ignore"):
-        return np.asarray(told.log_probability(rows).detach().numpy(), np.float64)
+    scores: NDArray[np.float64] = told.log_probability(rows).detach().numpy().copy()
+    for column, p in told.given.items():
+        scores -= (rows[:, column] >= 0) * float(p.max().log())
+    return scores
 
 
 def _climbed(problem: Problem, told: Independent, rows: Rows) -> Rows:

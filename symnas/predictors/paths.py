@@ -1,15 +1,14 @@
 """Which ways data take through an architecture: the operations from its input to its output.
 
-Where graphs are small, as cells are, a way is a whole path from the input to the output, told by the
-operations on it (White, Neiswanger and Savani 2021, "BANANAS", arXiv 1910.11858, Section 4.1). Paths
-through deep networks are too many, and no two alike: there, ways are single operations, and two and
-three that follow one another. Operations that only pass their input on are left out, so that what
-computes the same has the same ways.
+In small graphs, as cells are, a way is a whole path from the input to the output, told by the
+operations on it (White, Neiswanger and Savani 2021, "BANANAS", arXiv 1910.11858, Section 4.1); those
+that only pass their input on are left out, so that what computes the same has the same ways. Paths
+through deep networks are too many, and no two alike: there, ways are single operations, and two that
+follow one another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import networkx
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
 Rows = NDArray[np.int32]
 Keys = NDArray[np.uint64]
 
-# Operations on a path, and paths of a graph, up to which whole paths are told.
-LONGEST, MOST = 6, 64
-# Operations that follow one another otherwise.
-GRAM = 3
+# Operations of a space up to which whole paths are told.
+SMALL = 8
 # Graphs that are looked at, at once.
 CHUNK = 65_536
 INPUT, OUTPUT = 0, 1
@@ -52,9 +49,9 @@ class Paths:
     >>> layer = lambda: sn.oneof([nn.Conv2d(3, 3, 1), nn.Identity()])
     >>> space = sn.Space(nn.Sequential(layer(), layer(), nn.Flatten()), input=(3, 8, 8))
     >>> Paths(space)([[0, 1], [1, 0], [0, 0]]).toarray()  # an identity is no operation
-    array([[1., 0.],
-           [1., 0.],
-           [0., 1.]], dtype=float32)
+    array([[0., 1.],
+           [0., 1.],
+           [1., 0.]], dtype=float32)
     """
 
     def __init__(self, space: Space) -> None:
@@ -76,15 +73,11 @@ class Paths:
         graphs = graphs_of(self._space, rows)
         encode = self._space.derived["graphs"]
         flows = isinstance(encode, FlowGraphs)
-        passes = encode.passing if flows else np.zeros(len(graphs.kinds), bool)
         told = _told_apart(graphs.kinds)
-        owners, keys = [np.zeros(0, np.intp)], [np.zeros(0, np.uint64)]
-        for members, ways in _alike(graphs, flows):
-            codes = graphs.codes[members]
-            for way in ways:
-                owners.append(members)
-                keys.append(_keys(codes[:, way], told, passes))
-        owner, key = np.concatenate(owners), np.concatenate(keys)
+        if flows and graphs.codes.shape[1] <= SMALL + 2:
+            owner, key = _paths(graphs, told, encode.passing)
+        else:
+            owner, key = _pairs(graphs, told)
         different, at = np.unique(key, return_inverse=True)
         columns = [self._known.setdefault(int(k), len(self._known)) for k in different]
         column = np.array(columns, np.intp)[at.reshape(-1)]
@@ -93,51 +86,51 @@ class Paths:
         return sparse.coo_matrix((ones, (owner, column)), shape=shape).tocsr()
 
 
-def _alike(graphs: Graphs, ends: bool) -> Iterator[tuple[NDArray[np.intp], list[list[int]]]]:
-    """Architectures with the same edges, and the ways in them as lists of nodes."""
+def _paths(graphs: Graphs, told: Keys, passes: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Keys]:
+    """The paths in all graphs: the graph and the key of each."""
+    owners, keys = [np.zeros(0, np.intp)], [np.zeros(0, np.uint64)]
     flat = np.packbits(graphs.patterns.reshape(len(graphs.patterns), -1), axis=1)
-    different, same = np.unique(flat, axis=0, return_inverse=True)
-    pattern = same.reshape(-1)[graphs.pattern]
-    # What is there without an edge, such as the one operation of a graph, is a way too.
-    bits = np.concatenate([different[pattern], np.packbits(graphs.present, axis=1)], axis=1)
-    _, first, group = np.unique(bits, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(group.reshape(-1), kind="stable")
-    cuts = np.cumsum(np.bincount(group.reshape(-1), minlength=len(first)))
-    for members, row in zip(np.split(order, cuts[:-1]), first, strict=True):
-        present = np.flatnonzero(graphs.codes[row])
-        yield members, ways_of(graphs.patterns[graphs.pattern[row]], present.tolist(), ends)
+    _, first, same = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+    group = same.reshape(-1)[graphs.pattern]
+    order = np.argsort(group, kind="stable")
+    cuts = np.cumsum(np.bincount(group, minlength=len(first)))
+    for members, pattern in zip(np.split(order, cuts[:-1]), first, strict=True):
+        codes = graphs.codes[members]
+        for path in paths_of(graphs.patterns[pattern]):
+            owners.append(members)
+            keys.append(_keys(codes[:, path], told, passes))
+    return np.concatenate(owners), np.concatenate(keys)
 
 
-def ways_of(adjacency: NDArray[np.bool_], present: list[int], ends: bool = True) -> list[list[int]]:
-    """The ways through one graph, as lists of nodes.
+def paths_of(adjacency: NDArray[np.bool_]) -> list[list[int]]:
+    """The nodes on each path from the first node, the input, to the second, the output.
 
-    Args:
-        adjacency: `(nodes, nodes)`.
-        present: the nodes that are there.
-        ends: whether the first node is the input and the second the output; else all are operations.
-
-    >>> chain = np.zeros((4, 4), bool)
-    >>> chain[0, 2] = chain[2, 3] = chain[3, 1] = chain[0, 3] = True
-    >>> ways_of(chain, [0, 1, 2, 3])
+    >>> graph = np.zeros((4, 4), bool)
+    >>> graph[0, 2] = graph[2, 3] = graph[3, 1] = graph[0, 3] = True
+    >>> paths_of(graph)
     [[2, 3], [3]]
     """
     graph = networkx.DiGraph()
-    graph.add_nodes_from(present)
+    graph.add_nodes_from([INPUT, OUTPUT])
     graph.add_edges_from(np.argwhere(adjacency).tolist())
-    if ends:
-        found: list[list[int]] = []
-        for path in networkx.all_simple_paths(graph, INPUT, OUTPUT, cutoff=LONGEST + 2):
-            found.append(path[1:-1])
-            if len(found) > MOST:
-                break
-        if len(found) <= MOST and networkx.dag_longest_path_length(graph) <= LONGEST + 1:
-            return found
-        graph.remove_nodes_from([INPUT, OUTPUT])
-    ways = grams = [[node] for node in graph]
-    for _ in range(GRAM - 1):
-        grams = [[*gram, node] for gram in grams for node in graph.successors(gram[-1])]
-        ways = ways + grams
-    return ways
+    return [path[1:-1] for path in networkx.all_simple_paths(graph, INPUT, OUTPUT)]
+
+
+def _pairs(graphs: Graphs, told: Keys) -> tuple[NDArray[np.intp], Keys]:
+    """The operations in all graphs and the pairs of them: the graph and the key of each."""
+    owner, node = np.nonzero(graphs.codes)
+    single = told[graphs.codes[owner, node]]
+    pattern, source, target = np.nonzero(graphs.patterns)
+    # The edges of each graph are those of its pattern, which stand together.
+    counts = np.bincount(pattern, minlength=len(graphs.patterns))
+    of_graph = counts[graphs.pattern]
+    starts = (np.cumsum(counts) - counts)[graphs.pattern]
+    graph = np.repeat(np.arange(len(graphs)), of_graph)
+    within = np.arange(len(graph)) - np.repeat(np.cumsum(of_graph) - of_graph, of_graph)
+    edge = np.repeat(starts, of_graph) + within
+    codes = np.stack([graphs.codes[graph, source[edge]], graphs.codes[graph, target[edge]]], axis=1)
+    pairs = _keys(codes, told, np.zeros(len(told), bool))
+    return np.concatenate([owner, graph]), np.concatenate([_mixed(single), pairs])
 
 
 def _told_apart(kinds: NDArray[np.float32]) -> Keys:
