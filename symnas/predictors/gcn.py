@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from symnas.searchspace.space import Space
 
 # Nodes that are worked on at once.
-NODES = 1_500_000
+NODES = 800_000
 
 
 def _between(low: float, high: float, *, optional: bool = False) -> Any:
