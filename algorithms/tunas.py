@@ -122,9 +122,7 @@ class _TuNAS(OneShotRun):
 
     def begin(self, workshop: Workshop) -> None:
         self.workshop, problem, settings = workshop, self.problem, self.algorithm
-        self.controller = Controller(
-            problem, settings.controller_lr, settings.momentum, settings.feasible_paths, workshop.device
-        )  # fmt: skip
+        self.controller = self.made_controller(workshop.device)
         self.optimizer = workshop.optimizer()
         examples = len(workshop.task._splits["train"][1])
         part = min(examples - 1, max(1, round(settings.share * examples)))
@@ -140,6 +138,13 @@ class _TuNAS(OneShotRun):
         roles = workshop.net.relaxation.roles if settings.op_warmup else {}
         self.operations = [c for c in self.decisions if roles.get(c) == "modules"]
         self.widest = widest(workshop.net) if settings.filter_warmup else {}
+
+    def made_controller(self, device: torch.device) -> Controller:
+        """The policy and how it learns."""
+        settings = self.algorithm
+        return Controller(
+            self.problem, settings.controller_lr, settings.momentum, settings.feasible_paths, device
+        )
 
     def _made_reward(self) -> Any:
         if self.problem.reward is not None or self.algorithm.feasible_paths:
@@ -237,10 +242,13 @@ class _TuNAS(OneShotRun):
             names = [c.name for c in getattr(self.reward, "costs", ())] or list(self.costs)
             costs = {name: float(self.costs[name](row[None])[0]) for name in names}
             reward = float(self.reward(quality, costs))
-        start = self.algorithm.delay * self.total
-        rate = 10.0 ** ((self.steps - start) / (self.total - start))
-        self.controller.learn(row, reward, rate, self.steps)
+        self.controller.learn(row, reward, self.rate(), self.steps)
         return {"quality": quality, "reward": reward}
+
+    def rate(self) -> float:
+        """What the policy's learning rate is multiplied with."""
+        start = self.algorithm.delay * self.total
+        return float(10.0 ** ((self.steps - start) / (self.total - start)))
 
     # The result -----------------------------------------------------------------------------
 
