@@ -22,6 +22,10 @@ from symnas.searching.sequential import SequentialRun
 from symnas.searching.suggesting import Suggesting
 
 
+def _frozen(sampler: Any) -> Sampler:
+    return Sampler.of(sampler)
+
+
 @attrs.frozen
 class Optuna(Algorithm):
     """Searches with a sampler of Optuna, which is copied and never changed, nor its seed used.
@@ -54,7 +58,7 @@ class Optuna(Algorithm):
 
     many_objectives: ClassVar[bool] = True
 
-    sampler: Sampler = attrs.field(default=None, converter=Sampler.of)
+    sampler: Sampler = attrs.field(default=None, converter=_frozen)
     max_attempts: int = attrs.field(default=10, validator=at_least(1), kw_only=True)
 
     def start(self, problem: Problem) -> Run:

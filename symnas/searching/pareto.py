@@ -25,7 +25,8 @@ def nondominated(scores: Scores) -> NDArray[np.bool_]:
     >>> nondominated(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.5], [np.nan, np.nan]])).tolist()
     [True, True, False, False]
     """
-    return (ranks(scores) == 0) & np.isfinite(scores).all(axis=1)
+    first: NDArray[np.bool_] = ranks(scores) == 0
+    return first & np.isfinite(scores).all(axis=1)
 
 
 def ranks(scores: Scores) -> NDArray[np.intp]:

@@ -75,7 +75,8 @@ class Suggesting:
     def _suggest(self, trial: Any, column: int) -> int:
         decision = self._space.decisions[column]
         if decision.kind == "float":
-            return round(trial.suggest_float(decision.id, 0.0, 1.0) * (FLOAT_LEVELS - 1))
+            share: float = trial.suggest_float(decision.id, 0.0, 1.0)
+            return round(share * (FLOAT_LEVELS - 1))
         if decision.kind == "ordinal":
             return int(trial.suggest_int(decision.id, 0, decision.size - 1))
         return self._labels[column][trial.suggest_categorical(decision.id, decision.labels)]
