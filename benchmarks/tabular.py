@@ -30,6 +30,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,7 @@ import attrs
 import numpy as np
 import torch
 from platformdirs import user_cache_dir
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from scipy.stats import kendalltau
 from symnas.algorithms.reinforce import Reinforce
 from symnas.algorithms.tabnas import TabNAS
@@ -296,21 +295,17 @@ def main() -> None:
     space, task = problem_of()
     known = Known.of(space, task, options.cache)
     describe(known)
-    table = Table(title="Regret: per cent of test accuracy, mean ± standard error")
-    for column in ("search", *(f"after {n}" for n in trials), "within", "likeliest within",
-                   "its parameters", "projected", "s"):  # fmt: skip
-        table.add_column(column, justify="left" if column == "search" else "right")
-    for name, setting in settings(known).items():
-        seeds = track(range(options.seeds), name, transient=True, disable=QUIET)
-        table.add_row(
-            *show(known, name, [searched(known, setting, trials, s) for s in seeds], trials)
-        )
-    table.add_section()
+    print("Regret: per cent of test accuracy, mean ± standard error.")
+    columns = [f"after {n}" for n in trials] + ["within", "likeliest within", "its parameters"]
+    line = "{:<24}" + "{:>15}" * len(trials) + "{:>8}{:>18}{:>16}{:>14}{:>8}"
+    print(line.format("search", *columns, "projected", "seconds"))
     shared = one_shot(known, task, options.epochs) if options.oneshot else {}
-    for name, setting in shared.items():
-        seeds = track(range(options.oneshot), name, transient=True, disable=QUIET)
-        table.add_row(*show(known, name, [trained(known, setting, s) for s in seeds], trials))
-    Console(width=140, highlight=False).print(table)
+    runs = [(s, options.seeds, partial(searched, trials=trials)) for s in settings(known).items()]
+    runs += [(s, options.oneshot, trained) for s in shared.items()]
+    for (name, setting), count, search in runs:
+        seeds = track(range(count), name, transient=True, disable=QUIET)
+        found = [search(known, setting, seed=seed) for seed in seeds]
+        print(line.format(*show(known, name, found, trials)), flush=True)
 
 
 def describe(known: Known) -> None:
