@@ -34,7 +34,9 @@ MOST = 600
 # Spaces of up to so many architectures are looked at as a whole.
 WHOLE = 65_536
 # Else a pool: random rows, and mutations of each of the best, which are then improved step by step.
-RANDOM, PARENTS, CHILDREN, CLIMBS, STEPS = 1000, 20, 25, 3, 8
+RANDOM, PARENTS, CHILDREN, CLIMBS, STEPS = 500, 20, 15, 3, 5
+# Kinds of features that explain less than this share of every objective are left out.
+WEAK = 0.02
 # The part of the range of scores by which the worst result exceeds the reference point.
 MARGIN = 0.1
 
@@ -43,9 +45,9 @@ MARGIN = 0.1
 class BayesianOptimization(Algorithm):
     """Evaluates where a Gaussian process expects the largest improvement.
 
-    The process sees an architecture as its program says it is: by its decisions, and by the paths
-    that data take through its operations, without those that have no effect. Which of both counts,
-    the marginal likelihood decides. Results are modelled by their ranks. Small spaces are looked at
+    The process sees an architecture as its program says it is: by its decisions, by how often each
+    part stands in it, and by the paths that data take through its operations, without those that
+    have no effect. What counts, the marginal likelihood decides. Results are modelled by their ranks. Small spaces are looked at
     as a whole; of large ones a pool, whose best are improved by changes of single decisions. What is
     looked at is feasible, so no proposal breaks a limit. While trials run, their results are taken
     for what is expected of them (the "Kriging believer" of Ginsbourger, Le Riche and Carraro 2010),
@@ -68,7 +70,7 @@ class BayesianOptimization(Algorithm):
 
     >>> from symnas import algorithms as alg
     >>> alg.BayesianOptimization(initial=8).process.features
-    ('onehot', 'paths')
+    ('onehot', 'path', 'paths')
     """
 
     many_objectives: ClassVar[bool] = True
@@ -129,6 +131,7 @@ class _Model:
 
     Attributes:
         found_at: the number of results that the kernels were found by.
+        kinds: of features, which count.
         posteriors: of the objectives, on no pool yet; None for known costs.
     """
 
@@ -145,23 +148,28 @@ class _Model:
         self._at = at
         self._rows = [rows[i] for i in chosen]
         self._scores = [scores[i] for i in chosen]
-        self.known = process.encode(problem.space, np.array(self._rows))
-        between = distances(self.known, self.known)
+        known = process.encode(problem.space, np.array(self._rows))
+        between = distances(known, known)
         told = _finite(self._scores)
         self.costs = [_known_cost(problem, objective) for objective in range(told.shape[1])]
-        self.posteriors: list[Posterior | None] = []
-        for values, cost in zip(told.T, self.costs, strict=True):
-            posterior = None
-            if cost is None:
-                kernel = likeliest_kernel(between, process.scored(values).scores)
-                posterior = Posterior(kernel, self.known)
-            self.posteriors.append(posterior)
+        kernels = [
+            likeliest_kernel(between, process.scored(values).scores) if cost is None else None
+            for values, cost in zip(told.T, self.costs, strict=True)
+        ]
+        shares = [k.weights / k.variance for k in kernels if k is not None]
+        # What explains next to nothing is not worked out for whatever is looked at from now on.
+        strong = np.max(shares, axis=0) >= WEAK if shares else np.ones(1, bool)
+        self.kinds = np.flatnonzero(strong).tolist()
+        self.posteriors = [
+            None if k is None else Posterior(k.only(self.kinds), known.only(self.kinds))
+            for k in kernels
+        ]
 
     def add(self, rows: list[Any], scores: list[Any]) -> None:
         """Takes in what was told since."""
         if len(rows) == self._at:
             return
-        new = self.process.encode(self.problem.space, np.array(rows[self._at :]))
+        new = self.encode(np.array(rows[self._at :]))
         for posterior in self.posteriors:
             for i in range(len(new)):
                 if posterior is not None:
@@ -169,6 +177,10 @@ class _Model:
         self._rows += rows[self._at :]
         self._scores += scores[self._at :]
         self._at = len(rows)
+
+    def encode(self, rows: Rows) -> Encoded:
+        """The features of rows that count."""
+        return self.process.encode(self.problem.space, rows, self.kinds)
 
     def promise(self, views: Sequence[Posterior | None], rows: Rows, waiting: Encoded) -> Floats:
         """What is expected of each row of a pool, on which the views are: `(n,)`."""
@@ -218,10 +230,8 @@ class _Whole:
             self._of = model
             for posterior in model.posteriors:
                 if posterior is not None:
-                    posterior.follow(self._encoded)
-        promise = model.promise(
-            model.posteriors, self.rows, model.process.encode(self.problem.space, waiting)
-        )
+                    posterior.follow(self._encoded.only(model.kinds))
+        promise = model.promise(model.posteriors, self.rows, model.encode(waiting))
         promise[~self._open] = -np.inf
         for i in np.argsort(-promise, kind="stable"):
             if not self._open[i]:
@@ -240,27 +250,30 @@ def _searched(problem: Problem, model: _Model, waiting: Rows) -> Rows:
     pool = np.concatenate([problem.sample(RANDOM, (count, 1)), problem.mutate(parents, (count, 2))])
     if not len(pool):
         return pool
-    others = model.process.encode(problem.space, waiting)
+    others = model.encode(waiting)
 
     def promise(rows: Rows) -> Floats:
-        encoded = model.process.encode(problem.space, rows)
+        encoded = model.encode(rows)
         views = [p if p is None else p.elsewhere(encoded) for p in model.posteriors]
         return model.promise(views, rows, others)
 
     found = promise(pool)
-    best: tuple[float, Rows] = (-np.inf, pool[:0])
-    for start in np.argsort(-found, kind="stable")[:CLIMBS]:
-        row, value = pool[start], float(found[start])
-        for _ in range(STEPS):
-            near = problem.space.neighbors(row)
-            near = near[problem.fresh(near)]
-            around = promise(near) if len(near) else np.zeros(0)
-            if not len(near) or around.max() <= value:
-                break
-            row, value = near[around.argmax()], float(around.max())
-        if value > best[0]:
-            best = value, row[None]
-    return best[1] if len(best[1]) else pool[:1]
+    tops = np.argsort(-found, kind="stable")[:CLIMBS]
+    rows, values = pool[tops], found[tops]
+    for _ in range(STEPS):
+        # The neighbours of all at once, as much of the work is the same for many rows as for one.
+        near = [problem.space.neighbors(row) for row in rows]
+        near = [around[problem.fresh(around)] for around in near]
+        if not sum(map(len, near)):
+            break
+        promises = np.split(promise(np.concatenate(near)), np.cumsum([len(n) for n in near])[:-1])
+        before = values.copy()
+        for i, (around, told) in enumerate(zip(near, promises, strict=True)):
+            if len(around) and told.max() > values[i]:
+                rows[i], values[i] = around[told.argmax()], told.max()
+        if (values == before).all():
+            break
+    return rows[values.argmax()][None]
 
 
 def _is_small(problem: Problem) -> bool:

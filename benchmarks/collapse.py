@@ -1,6 +1,6 @@
 """Whether DARTS ends in skip connections, and what the counter-measures do about it.
 
-    python benchmarks/collapse.py [--seeds 3] [--epochs 25] [--data ../shared/data]
+    python benchmarks/collapse.py [--seeds 3] [--epochs 25] [--only DARTS "drops skips"] [--data ../shared/data]
 
 The cells of NAS-Bench-201 in a network of 8 channels with one cell a stage, on 1,000 handwritten digits
 (16 x 16). Shown are, for DARTS and its variants, the mean number of skip connections and of convolutions
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--epochs", type=int, default=25, help="of each run")
     parser.add_argument("--data", type=Path, default=default, help="the folder of the tables")
+    parser.add_argument("--only", nargs="*", help="names of variants")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", RuntimeWarning)
@@ -58,7 +59,8 @@ def main() -> None:
     table = Table(title=f"{options.epochs} epochs, {options.seeds} seeds")
     for column in ("variant", "skips of 6", "convolutions", "none", "ranks", "seconds"):
         table.add_column(column, justify="left" if column == "variant" else "right")
-    for name, algorithm in variants.items():
+    for name in options.only or variants:
+        algorithm = variants[name]
         cells, seconds = [], []
         for seed in track(range(options.seeds), name, transient=True):
             clock = time.perf_counter()

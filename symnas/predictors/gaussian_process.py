@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,7 +19,7 @@ from symnas.predictors.ranks import Ranks
 if TYPE_CHECKING:
     from symnas.searchspace.space import Space
 
-FEATURES = ("onehot", "paths", "path")
+FEATURES = ("onehot", "path", "paths")
 # Architectures that are predicted at once.
 CHUNK = 16_384
 
@@ -34,10 +35,10 @@ class GaussianProcess(Predictor):
     Fitting costs `O(n^3)` for n results: some seconds for 1,000.
 
     Args:
-        features: one or several of "onehot" (which candidate each decision has), "paths" (which
-            operations follow one another from the input to the output, without what has no effect;
-            see `symnas.predictors.paths`) and "path" (how often each part of a program stands in it,
-            wherever).
+        features: one or several of "onehot" (which candidate each decision has), "path" (how often
+            each part of a program stands in it, wherever) and "paths" (which operations follow one
+            another from the input to the output, without what has no effect; see
+            `symnas.predictors.paths`).
         ranks: whether results are modelled by their ranks, which a long tail of bad ones does not
             disturb; else as they are.
 
@@ -53,7 +54,7 @@ class GaussianProcess(Predictor):
     (True, True)
     """
 
-    features: tuple[str, ...] = attrs.field(default=("onehot", "paths"), converter=_kinds)
+    features: tuple[str, ...] = attrs.field(default=FEATURES, converter=_kinds)
     ranks: bool = True
 
     @features.validator
@@ -69,9 +70,10 @@ class GaussianProcess(Predictor):
         kernel = likeliest_kernel(between, self.scored(values).scores)
         return FittedProcess(self, space, kernel, encoded, values)
 
-    def encode(self, space: Space, rows: Rows) -> Encoded:
-        """The features of rows, as kernels take them."""
-        return Encoded(tuple(_encoded(space, rows, kind) for kind in self.features))
+    def encode(self, space: Space, rows: Rows, kinds: Sequence[int] | None = None) -> Encoded:
+        """The features of rows, as kernels take them: all, or those of these numbers."""
+        features = [self.features[k] for k in kinds] if kinds is not None else self.features
+        return Encoded(tuple(_encoded(space, rows, kind) for kind in features))
 
     def scored(self, values: Floats) -> Ranks | Scaled:
         """Results as about normal scores."""

@@ -43,6 +43,10 @@ class Encoded:
     def __getitem__(self, index: Any) -> Encoded:
         return Encoded(tuple(part[index] for part in self.parts))
 
+    def only(self, kinds: Sequence[int]) -> Encoded:
+        """Some of the kinds."""
+        return Encoded(tuple(self.parts[kind] for kind in kinds))
+
 
 def stacked(encoded: Sequence[Encoded]) -> Encoded:
     """Several, one behind the other."""
@@ -93,6 +97,12 @@ class Kernel:
     def variance(self) -> float:
         """Of a result before anything is known."""
         return float(self.weights.sum())
+
+    def only(self, kinds: Sequence[int]) -> Kernel:
+        """With some of the kinds of features."""
+        return attrs.evolve(
+            self, weights=self.weights[list(kinds)], lengths=self.lengths[list(kinds)]
+        )
 
     def __call__(self, squared: Distances) -> NDArray[Any]:
         """Covariances `(a, b)`, in the type of the distances."""
