@@ -11,7 +11,6 @@ import pytest
 
 import symnas as sn
 from symnas import algorithms as alg
-from symnas.algorithms.nsga2 import NSGA2
 from symnas.searching.sequential import SequentialRun
 from symnas.testing import algorithm_laws, example_spaces
 from symnas.testing.driving import drive
@@ -35,8 +34,16 @@ ALGORITHMS = {
     "regularized evolution, two mutations": (alg.RegularizedEvolution(4, 2, mutations=2), {}),
     "local search": (alg.LocalSearch(3), {}),
     "local search, best": (alg.LocalSearch(2, move="best"), {}),
-    "nsga2": (NSGA2(6, 3, initial_samples=4), {}),
-    "nsga2, mutation alone": (NSGA2(5, 2, crossover=0.0), {}),
+    "nsga2": (alg.NSGA2(6, 3, initial_samples=4), {}),
+    "nsga2, mutation alone": (alg.NSGA2(5, 2, crossover=0.0), {}),
+    "bayesian optimization": (
+        alg.BayesianOptimization(4),
+        {
+            "spaces": _some,
+            "trials": 12,
+            "names": {"GaussianProcess": sn.predictors.GaussianProcess},
+        },
+    ),
     "grid": (alg.GridSearch(levels=3), {"stochastic": False}),
     "pyglove random": (
         alg.PyGlove(pg.geno.Random(seed=1), max_attempts=100),
