@@ -17,9 +17,7 @@ def deep() -> sn.Space:
 
 
 def probabilities(space: sn.Space, depth: list[float], bias: float) -> dict[str, torch.Tensor]:
-    return {
-        d.id: torch.tensor(depth if d.size == 4 else [bias, 1 - bias]) for d in space.decisions
-    }
+    return {d.id: torch.tensor(depth if d.size == 4 else [bias, 1 - bias]) for d in space.decisions}
 
 
 @pytest.mark.parametrize("bias", [0.51, 0.99])
