@@ -1,4 +1,4 @@
-"""One space, one task, four algorithms: one line changes."""
+"""One space, one task, five algorithms: one line changes."""
 
 import pyglove as pg
 from quickstart import tiny
@@ -15,6 +15,7 @@ algorithms = [
     alg.RandomSearch(),
     alg.RegularizedEvolution(population_size=4, tournament_size=2),
     alg.LocalSearch(),
+    alg.BayesianOptimization(initial=4),
     alg.PyGlove(
         pg.evolution.regularized_evolution(mutate, population_size=4, tournament_size=2, seed=1)
     ),
