@@ -6,11 +6,12 @@ from symnas.spaces.mobilenet import Stage, mobilenet, mobilenet_28, mobilenet_22
 from symnas.spaces.nas_bench_graph import nas_bench_graph
 from symnas.spaces.nasbench101 import nasbench101
 from symnas.spaces.nasbench201 import nasbench201
-from symnas.spaces.tabular import tabular
+from symnas.spaces.tabular import check_table, tabular
 from symnas.spaces.tunas import mobilenetv3_like
 
 __all__ = [
     "Stage",
+    "check_table",
     "fbnet",
     "mnasnet",
     "mobilenet",
