@@ -46,7 +46,7 @@ def search(task: Any = noisy, algorithm: Any = EVOLUTION, **options: Any) -> sn.
         ({"initial": [sn.nn.Linear(3, 3)]}, r"`initial\[0\]`"),
         ({"initial": [[0, 0, 0, 9]]}, r"`initial\[0\]`"),
         ({"initial": [[0, 0, 0, 0]] * 2}, r"`initial\[1\]`"),
-        ({"minimize": "size"}, "improves one objective"),
+        ({"algorithm": alg.Reinforce(), "minimize": "size"}, "improves one objective"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_is_evaluated(

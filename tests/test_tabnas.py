@@ -120,7 +120,7 @@ def test_a_controllers_gradient_is_that_of_enumeration(made):
     if made is space:
         problem = bound(where, [cm.Parameters() <= 25])
     else:
-        problem = bound(where, [lambda a: a.row[1] + a.row[3] <= 2])
+        problem = bound(where, [lambda a: a.row[1] + a.row[3] <= 0])
     feasible = problem.feasible(rows)
     assert 0 < feasible.sum() < len(rows)
     controllers = [RejectionController(problem, lr=0.1, samples=200)]
