@@ -1,12 +1,12 @@
 """Whether DARTS ends in skip connections, and what the counter-measures do about it.
 
-    python benchmarks/collapse.py [--seeds 3] [--epochs 25] [--only DARTS "drops skips"] [--data ../shared/data]
+    python benchmarks/collapse.py [--space chain] [--seeds 3] [--epochs 100] [--only DARTS "drops skips"]
 
-The cells of NAS-Bench-201 in a network of 8 channels with one cell a stage, on 1,000 handwritten digits
-(16 x 16). Shown are, for DARTS and its variants, the mean number of skip connections and of convolutions
-among the six edges of the derived cell, and the ranks of the derived cells in the table of 12 epochs on
-CIFAR-10 (`nasbench201/accuracy_12_epochs.csv.gz` in the folder named by --data or $SYMNAS_DATA), if it is
-there.
+On 1,000 handwritten digits (16 x 16), 8 channels, in one of two spaces: a chain of ten layers, each a skip
+connection or a 1 x 1 or 3 x 3 convolution; or the cell of NAS-Bench-201, one a stage. Shown are, for DARTS
+and its variants, the mean numbers of skip connections, of convolutions and of zeros in the derived network,
+and its accuracy when it is trained alone; of cells also the ranks in the table of 12 epochs on CIFAR-10
+(`nasbench201/accuracy_12_epochs.csv.gz` in the folder named by --data or $SYMNAS_DATA), if it is there.
 """
 
 from __future__ import annotations
@@ -20,15 +20,41 @@ from pathlib import Path
 import numpy as np
 import torch
 from rank_correlation import ranks, task_of, trained
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from symnas.spaces.nasbench201 import OPERATIONS, nasbench201, to_string
+from symnas.spaces.nasbench201 import ReLUConvBN, nasbench201, to_string
 
+import symnas as sn
 from symnas import algorithms as alg
 
-SKIP = OPERATIONS.index("skip_connect")
-CONVOLUTIONS = [i for i, name in enumerate(OPERATIONS) if "conv" in name]
+LINE = "{:<20} {:>6} {:>13} {:>6} {:>15} {:>5}  {}"
+ALONE = 12  # epochs of a derived network
+
+# The kinds of candidates, in the order of their values.
+KINDS = {
+    "chain": ("skip", "convolution", "convolution"),
+    "cells": ("none", "skip", "convolution", "convolution", "pooling"),
+}
+
+
+def chain(layers: int = 10) -> sn.Space:
+    nn = sn.nn
+    kinds = [nn.Identity(), *(sn.spec(ReLUConvBN, 8, 8, size) for size in (1, 3))]
+    return sn.Space(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.BatchNorm2d(8),
+            *[sn.oneof(kinds) for _ in range(layers)],
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 10),
+        ),
+        input=(3, 16, 16),
+    )
+
+
+def space_named(name: str) -> sn.Space:
+    if name == "chain":
+        return chain()
+    return nasbench201(channels=8, cells=1, resolution=16, canonical=False)
 
 
 def main() -> None:
@@ -37,15 +63,16 @@ def main() -> None:
     )
     root = Path(__file__).parents[1]
     default = Path(os.environ.get("SYMNAS_DATA", root.parent / "shared" / "data"))
+    parser.add_argument("--space", choices=KINDS, default="chain")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
-    parser.add_argument("--epochs", type=int, default=25, help="of each run")
+    parser.add_argument("--epochs", type=int, default=100, help="of each run")
     parser.add_argument("--data", type=Path, default=default, help="the folder of the tables")
     parser.add_argument("--only", nargs="*", help="names of variants")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", RuntimeWarning)
-    space = nasbench201(channels=8, cells=1, resolution=16, canonical=False)
-    task = task_of(1, 1000)
+    space, task = space_named(options.space), task_of(ALONE, 1000)
+    kinds = np.array(KINDS[options.space])
     given = {"epochs": options.epochs, "logits_lr": 0.02}
     variants = {
         "DARTS": alg.DARTS(**given),
@@ -55,27 +82,29 @@ def main() -> None:
         "drops skips": alg.DARTS(**given, skip_dropout=0.5),
         "GDAS": alg.GDAS(**given),
     }
-    places = ranks(options.data)
-    table = Table(title=f"{options.epochs} epochs, {options.seeds} seeds")
-    for column in ("variant", "skips of 6", "convolutions", "none", "ranks", "seconds"):
-        table.add_column(column, justify="left" if column == "variant" else "right")
+    places = ranks(options.data) if options.space == "cells" else {}
+    print(
+        f"{options.space}: {len(space)} decisions, {options.epochs} epochs, {options.seeds} seeds"
+    )
+    print(LINE.format("variant", "skips", "convolutions", "none", "accuracy alone", "s", "ranks"))
     for name in options.only or variants:
-        algorithm = variants[name]
-        cells, seconds = [], []
-        for seed in track(range(options.seeds), name, transient=True):
+        rows, alone, seconds = [], [], []
+        for seed in range(options.seeds):
             clock = time.perf_counter()
-            run, _, _ = trained(space, algorithm, task, seed)
-            cells.append(run.derive(1)[0])
+            run, _, _ = trained(space, variants[name], task, seed)
+            rows.append(run.derive(1)[0])
             seconds.append(time.perf_counter() - clock)
-        found = np.array(cells)
-        table.add_row(
-            name, f"{(found == SKIP).sum(axis=1).mean():.1f}",
-            f"{np.isin(found, CONVOLUTIONS).sum(axis=1).mean():.1f}",
-            f"{(found == 0).sum(axis=1).mean():.1f}",
-            ", ".join(f"{places[to_string(cell)]:,}" for cell in cells) if places else "",
-            f"{np.mean(seconds):.0f}",
-        )  # fmt: skip
-    Console(width=100, highlight=False).print(table)
+            torch.manual_seed(seed)
+            alone.append(task.fit(space.decode(rows[-1]).build(), seed=seed)["accuracy"])
+        found = kinds[np.array(rows)]
+        told = [
+            f"{(found == kind).sum(axis=1).mean():.1f}" for kind in ("skip", "convolution", "none")
+        ]
+        error = np.std(alone, ddof=1) / len(alone) ** 0.5 if len(alone) > 1 else np.nan
+        cells = [f"{places[to_string(row)]:,}" for row in rows] if places else []
+        accuracy = f"{np.mean(alone):.3f} ± {error:.3f}"
+        taken = f"{np.mean(seconds):.0f}"
+        print(LINE.format(name, *told, accuracy, taken, "  ".join(cells)), flush=True)
 
 
 if __name__ == "__main__":
