@@ -11,6 +11,7 @@ settings of NSGA2 were chosen on this table and on three like it (other data set
 on a regression of Accel-NASBench, so its row is somewhat better than it would be on an unseen one.
 
 symnas evaluates nothing twice. Optuna by itself may, and each counts; pymoo is told to drop duplicates.
+TPE takes most of the time, and longer with every trial: `--only` leaves it out, `--trials` ends sooner.
 """
 
 from __future__ import annotations
