@@ -20,10 +20,10 @@ from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShot, OneShotRun
 from symnas.oneshot.coarse import coarse_to_fine
 from symnas.oneshot.regularized import squares, without_dropout
-from symnas.oneshot.relaxed import number as real
 from symnas.oneshot.residual import zero_residuals
 from symnas.oneshot.workshop import Workshop
 from symnas.searching.checks import at_least
+from symnas.searching.checks import number as real
 from symnas.searching.problem import Problem
 from symnas.supernet.extremes import extremes, valid_rows
 from symnas.tasks.batches import Batch

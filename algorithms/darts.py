@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from symnas.oneshot.algorithm import OneShotRun
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun
 from symnas.oneshot.workshop import Workshop
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, number
 from symnas.searching.problem import Problem
 from symnas.tasks.batches import Batch
 

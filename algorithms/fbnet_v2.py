@@ -19,8 +19,9 @@ from torch import Tensor
 from symnas.costs.bound import BoundCost
 from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShotRun
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun
 from symnas.oneshot.workshop import Workshop
+from symnas.searching.checks import number
 from symnas.searching.problem import Problem
 from symnas.searchspace import nodes
 from symnas.tasks.batches import Batch, batch_count

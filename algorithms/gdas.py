@@ -9,7 +9,8 @@ from __future__ import annotations
 import attrs
 
 from symnas.oneshot.algorithm import OneShotRun
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun
+from symnas.searching.checks import number
 from symnas.searching.problem import Problem
 from symnas.tasks.batches import Batch
 

@@ -18,8 +18,9 @@ from symnas.costs.comparison import Limits
 from symnas.costs.model import CostModel
 from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShotRun
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, noted, number
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, noted
 from symnas.oneshot.workshop import Workshop
+from symnas.searching.checks import number
 from symnas.searching.problem import Problem
 from symnas.tasks.batches import Batch
 

@@ -18,10 +18,10 @@ from torch.nn import functional
 from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShotRun
 from symnas.oneshot.drop_block import drop_block
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun
 from symnas.oneshot.warmup import own_statistics
 from symnas.oneshot.workshop import Workshop
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, number
 from symnas.searching.problem import Problem
 from symnas.supernet.mixtures import Mixture
 from symnas.tasks.batches import Batch

@@ -14,10 +14,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from symnas.oneshot.relaxed import number
 from symnas.searching import pareto
 from symnas.searching.algorithm import Algorithm, Run
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, number
 from symnas.searching.problem import Problem
 from symnas.searching.sequential import SequentialRun
 

@@ -11,9 +11,8 @@ import attrs
 import torch
 from symnas.algorithms.reinforce import PolicySearch
 
-from symnas.oneshot.relaxed import number
 from symnas.searching.algorithm import Run
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, number
 from symnas.searching.policies.learning import Batch, Learner
 from symnas.searching.policies.run import PolicyRun
 from symnas.searching.problem import Problem

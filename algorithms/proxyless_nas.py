@@ -10,7 +10,8 @@ import attrs
 import torch
 
 from symnas.oneshot.algorithm import OneShotRun
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun
+from symnas.searching.checks import number
 from symnas.searching.problem import Problem
 from symnas.tasks.batches import Batch
 

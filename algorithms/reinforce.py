@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from symnas.errors import SymnasError
-from symnas.oneshot.relaxed import number
 from symnas.searching.algorithm import Algorithm, Run
-from symnas.searching.checks import at_least, one_of
+from symnas.searching.checks import at_least, number, one_of
 from symnas.searching.policies import Autoregressive, Factorised, Policy
 from symnas.searching.policies.learning import Batch, Learner
 from symnas.searching.policies.rejection import log_feasible, objective

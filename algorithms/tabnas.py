@@ -17,8 +17,7 @@ from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShot, OneShotRun
 from symnas.oneshot.controller import Controller
 from symnas.oneshot.rejection import RejectionController
-from symnas.oneshot.relaxed import number
-from symnas.searching.checks import at_least, one_of
+from symnas.searching.checks import at_least, number, one_of
 from symnas.searching.problem import Problem
 
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from symnas.oneshot.algorithm import OneShotRun
 from symnas.oneshot.derive import likeliest
 from symnas.oneshot.logits import Logits
-from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun, number
+from symnas.oneshot.relaxed import Mixed, Relaxed, RelaxedRun
 from symnas.oneshot.topology import TopologyLogits, nodes_of
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, number
 from symnas.searching.problem import Problem
 
 Rows = NDArray[np.int32]

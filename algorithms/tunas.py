@@ -22,11 +22,11 @@ from symnas.costs.comparison import Limits
 from symnas.oneshot.algorithm import OneShot, OneShotRun
 from symnas.oneshot.controller import Controller
 from symnas.oneshot.derive import likeliest
-from symnas.oneshot.relaxed import noted, number
+from symnas.oneshot.relaxed import noted
 from symnas.oneshot.warmup import own_statistics, widest
 from symnas.oneshot.workshop import Workshop
 from symnas.rewards import Absolute
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, number
 from symnas.searching.problem import Problem
 from symnas.tasks.batches import Batch, batch_count
 

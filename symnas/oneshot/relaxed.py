@@ -24,7 +24,7 @@ from symnas.oneshot.algorithm import OneShot, OneShotRun
 from symnas.oneshot.derive import likeliest
 from symnas.oneshot.logits import Logits
 from symnas.oneshot.workshop import Workshop
-from symnas.searching.checks import at_least
+from symnas.searching.checks import at_least, number
 from symnas.searchspace import nodes
 from symnas.supernet.supernet import Supernet
 from symnas.supernet.survey import parts_of
@@ -35,29 +35,6 @@ Mixed = dict[str, Tensor]
 
 # Decisions on arguments with more values than this are no choices of operations.
 MOST_VALUES = 100
-
-
-def number(low: float, high: float = float("inf"), *, inside: bool = False) -> Any:
-    """An attrs validator for numbers from `low` to `high`; with `inside`, without these two.
-
-    Raises (when the value is made):
-        TypeError: the value is no number.
-        ValueError: it is outside.
-    """
-
-    def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        where = f"{type(instance).__name__}: the value of `{attribute.name}` ({value!r})"
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{where} must be a number.")
-        if not (low < value < high if inside else low <= value <= high) or value == float("inf"):
-            between = f"and at most {high:g}" if high != float("inf") else "and finite"
-            if inside:
-                between = f"and below {high:g}" if high != float("inf") else "and finite"
-            raise ValueError(
-                f"{where} must be {'above' if inside else 'at least'} {low:g} {between}."
-            )
-
-    return check
 
 
 @attrs.frozen(kw_only=True)

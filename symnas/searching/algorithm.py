@@ -37,7 +37,7 @@ class Algorithm(abc.ABC):
             raise ValueError(
                 f"{type(self).__name__} improves one objective; {len(problem.objectives)} are given "
                 f"({names}). Keep one and turn the others into constraints (subject_to=[...]), or "
-                "use an algorithm for several, such as RandomSearch."
+                "use an algorithm for several, such as NSGA2."
             )
 
     def as_dna_generator(self, seed: int = 0) -> Any:

@@ -38,6 +38,29 @@ def at_least(minimum: int, *, optional: bool = False) -> _Validator:
     return check
 
 
+def number(low: float, high: float = float("inf"), *, inside: bool = False) -> _Validator:
+    """An attrs validator for numbers from `low` to `high`; with `inside`, without these two.
+
+    Raises (when the value is made):
+        TypeError: the value is no number.
+        ValueError: it is outside.
+    """
+
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        where = f"{type(instance).__name__}: the value of `{attribute.name}` ({value!r})"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{where} must be a number.")
+        if not (low < value < high if inside else low <= value <= high) or value == float("inf"):
+            between = f"and at most {high:g}" if high != float("inf") else "and finite"
+            if inside:
+                between = f"and below {high:g}" if high != float("inf") else "and finite"
+            raise ValueError(
+                f"{where} must be {'above' if inside else 'at least'} {low:g} {between}."
+            )
+
+    return check
+
+
 def one_of(options: Iterable[str]) -> _Validator:
     """An attrs validator for one of a few words.
 
