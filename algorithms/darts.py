@@ -50,6 +50,8 @@ class DARTS(Relaxed):
     parameters are left out of the mixture, whose other weights then add up to 1. A RuntimeWarning
     tells of a run in which four of five decisions have come to prefer a candidate without any.
 
+    Default values are the paper's as far as we know them: its text was not at hand.
+
     Args:
         order: 1 or 2.
         stop_free: logits stay as they are after an epoch in which so many decisions prefer a

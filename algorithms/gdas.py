@@ -30,6 +30,8 @@ class GDAS(Relaxed):
     larger `logits_lr`. The penalty and the warm-up are additions of this library, and so is that
     networks are derived as the likeliest that keep the constraints.
 
+    Default values are the paper's as far as we know them: its text was not at hand.
+
     Args:
         temperature, last_temperature: of the Gumbel-softmax, in the beginning and in the end.
         warmup, share, penalty: see `symnas.oneshot.relaxed`.

@@ -39,6 +39,8 @@ class ProxylessNAS(Relaxed):
     nothing but the gradient of a step moves a logit. Gradients of pairs are noisy: with few steps,
     take a larger `logits_lr`.
 
+    Default values are the paper's as far as we know them: its text was not at hand.
+
     Args:
         warmup, share, penalty: see `symnas.oneshot.relaxed`.
         logits_lr, logits_betas, logits_weight_decay: of Adam for the logits.
