@@ -48,8 +48,10 @@ def test_all_outputs_are_exported_and_compared():
 
 
 def test_a_network_of_chance_is_refused():
-    with pytest.raises(sn.SymnasError, match="chance"):
-        to_onnx(Noisy(), input=(4,))
+    for seed in range(5):  # 3 draws nearly what the file draws
+        torch.manual_seed(seed)
+        with pytest.raises(sn.SymnasError, match="chance"):
+            to_onnx(Noisy(), input=(4,))
 
 
 def test_what_no_tracer_exports_is_captured_in_silence(capfd):

@@ -80,7 +80,9 @@ def to_onnx(
             if check:
                 # Another batch size: what was frozen while exporting shows.
                 other = _example(module, (3, *shape)) if dynamic else x
-                _compare(model, other, _run(module, other))
+                expected = _run(module, other)
+                _need_repeatable(expected, _run(module, other))
+                _compare(model, other, expected)
     if target is None:
         return model
     target.write_bytes(model)
@@ -154,6 +156,17 @@ def _export(module: torch.nn.Module, x: torch.Tensor, outputs: int, dynamic: boo
             ) from second
 
 
+def _need_repeatable(first: list[torch.Tensor], second: list[torch.Tensor]) -> None:
+    """Raises where the same input gives two results: one draw may well be near the file's own."""
+    for a, b in zip(first, second, strict=True):
+        if a.shape != b.shape or not torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True):
+            raise SymnasError(
+                "The network gives two results for one input: its `forward` depends on chance, or "
+                "on how often it ran. An ONNX file of it cannot be compared; pass check=False if "
+                "that is meant."
+            )
+
+
 def _compare(model: bytes, x: torch.Tensor, expected: list[torch.Tensor]) -> None:
     onnx, runtime = _need("onnx"), _need("onnxruntime")
     onnx.checker.check_model(onnx.load_model_from_string(model))
@@ -189,8 +202,8 @@ def _compare(model: bytes, x: torch.Tensor, expected: list[torch.Tensor]) -> Non
 def _differs(found: str, expected: str) -> SymnasError:
     return SymnasError(
         f"The ONNX file computes something else than torch ({found}; expected {expected}). Does "
-        "`forward` depend on the values or the batch size of its input, or on chance? Then export "
-        "with a fixed `batch`, or write it without such branches."
+        "`forward` depend on the values or the batch size of its input? Then export with a fixed "
+        "`batch`, or write it without such branches."
     )
 
 
