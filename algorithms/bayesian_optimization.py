@@ -23,6 +23,7 @@ from symnas.searching.algorithm import Algorithm, Run
 from symnas.searching.checks import at_least
 from symnas.searching.problem import Problem
 from symnas.searching.sequential import SequentialRun
+from symnas.searchspace.space import Space
 
 Rows = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -213,13 +214,9 @@ class _Whole:
     """All architectures of a small space, with what the model says of them, kept up to date."""
 
     def __init__(self, problem: Problem, model: _Model) -> None:
-        rows = np.concatenate(list(problem.space.enumerate()))
-        rows = rows[problem.feasible(rows)]
-        first: dict[bytes, int] = {}
-        for i, key in enumerate(problem.space.keys(rows)):
-            first.setdefault(key, i)
-        self.problem, self.rows = problem, rows[list(first.values())]
-        self._encoded = model.process.encode(problem.space, self.rows)
+        rows, encoded = _all_of(problem.space, model.process)
+        kept = np.flatnonzero(problem.feasible(rows))
+        self.problem, self.rows, self._encoded = problem, rows[kept], encoded[kept]
         self._open = np.ones(len(self.rows), bool)
         self._of: _Model | None = None
         self._views: list[Posterior | None] = []
@@ -240,6 +237,21 @@ class _Whole:
                 return self.rows[i : i + 1]
             self._open[i] = False
         return self.problem.sample(1, (self.problem.count,))
+
+
+def _all_of(space: Space, process: GaussianProcess) -> tuple[Rows, Encoded]:
+    """All different architectures of a space, and their features; kept for the next search on it."""
+    if "architectures" not in space.derived:
+        rows = np.concatenate(list(space.enumerate()))
+        first: dict[bytes, int] = {}
+        for i, key in enumerate(space.keys(rows)):
+            first.setdefault(key, i)
+        space.derived["architectures"] = rows[list(first.values())]
+    found: Rows = space.derived["architectures"]
+    name = f"encoded {process.features}"
+    if name not in space.derived:
+        space.derived[name] = process.encode(space, found)
+    return found, space.derived[name]
 
 
 def _searched(problem: Problem, model: _Model, waiting: Rows) -> Rows:

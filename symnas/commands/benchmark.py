@@ -61,7 +61,10 @@ def benchmark(
         ),
     ],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of published tables, each in one of its name.")
+        Path | None,
+        typer.Option(
+            help="Folder of published tables, each in one of its name; an installed one needs none."
+        ),
     ] = None,
     space: Annotated[
         str | None, typer.Option(help="MODULE:SPACE or a name, for tables of your own.")
@@ -172,8 +175,11 @@ def find_table(text: str, data: Path | None, space: str | None) -> Any:
         given = options_of(options, f"--tables ({text!r})")
         first = next(iter(inspect.signature(reader).parameters.values()))
         if first.name not in given:
-            place = _place(name, data, first.name)
-            if place is None and first.default is inspect.Parameter.empty:
+            needed = first.default is inspect.Parameter.empty
+            # What is installed with a package needs no folder, whatever the others' is.
+            own = data is not None and not needed and not (data / name).is_dir()
+            place = None if own else _place(name, data, first.name)
+            if place is None and needed:
                 raise UsageError(f"--tables ({text!r}): say where its files are, with --data.")
             given |= {} if place is None else {first.name: place}
         if space is not None:

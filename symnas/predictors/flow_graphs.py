@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SAMPLED, MUTATIONS = 256, 6
 # Ways of data flow that are worked out at once.
 CHUNK = 2048
+# Ways of data flow that are kept, as a search asks for the like of what it has seen.
+KEPT = 4096
 SIZES = ("log input", "log output", "log largest", "log parameters")
 
 
@@ -54,6 +56,7 @@ class FlowGraphs:
         self._of[flow.places.index(INPUT)], self._of[flow.places.index(OUTPUT)] = 0, 1
         self._classify()
         self._find_silent(space.sample(SAMPLED))
+        self._kept: dict[int, tuple[Bools, Bools]] = {}
 
     def _describe(self) -> None:
         """The kinds of nodes, and for each unit which of them its decisions make it."""
@@ -128,18 +131,35 @@ class FlowGraphs:
         for key, (scope, classes) in zip(self._keys, self._classes, strict=True):
             values = classes.astype(np.uint64) * key
             flows += (values ^ (values >> np.uint64(29)))[self._at(columns, scope)]
-        _, first, pattern = np.unique(flows, return_index=True, return_inverse=True)
-        patterns, live = self._patterns(rows[first])
+        keys, first, pattern = np.unique(flows, return_index=True, return_inverse=True)
+        patterns, live = self._kept_patterns(keys.tolist(), rows[first])
         codes = np.empty((len(rows), len(self.names)), np.intp)
         codes[:, :2] = 1, 2
         for u, unit in enumerate(self._units):
             codes[:, u + 2] = self._codes[u][self._at(columns, unit.scope)]
         pattern = pattern.reshape(-1)
         codes *= live[pattern]
-        patterns = self._without_redundant(patterns)
         return Graphs(self._kinds, codes, patterns, pattern, context_of(space, rows, self._shown))
 
     # Flow -------------------------------------------------------------------------------------
+
+    def _kept_patterns(self, keys: list[int], rows: Rows) -> tuple[Bools, Bools]:
+        """Adjacency without what is redundant, and effect, of rows whose data flow has these keys."""
+        new = [i for i, key in enumerate(keys) if key not in self._kept]
+        adjacency, live = self._patterns(rows[new])
+        adjacency = self._without_redundant(adjacency)
+        if len(new) == len(keys) > KEPT:
+            return adjacency, live
+        found = {keys[i]: (adjacency[k], live[k]) for k, i in enumerate(new)}
+        both = [found[key] if key in found else self._kept[key] for key in keys]
+        if len(self._kept) + len(found) > KEPT:
+            self._kept.clear()
+        if len(found) <= KEPT:
+            # Copies, as a view would keep all that was worked out with it.
+            self._kept.update((key, (a.copy(), b.copy())) for key, (a, b) in found.items())
+        if not both:
+            return adjacency, live
+        return np.stack([a for a, _ in both]), np.stack([b for _, b in both])
 
     def _patterns(self, rows: Rows) -> tuple[Bools, Bools]:
         """Adjacency `(n, nodes, nodes)` and which nodes have an effect, `(n, nodes)`."""

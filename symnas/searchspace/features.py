@@ -202,12 +202,23 @@ def _counts(node: nodes.Repeated) -> list[tuple[cond.Clause, int]]:
     return [({}, len(node.blocks))]
 
 
+def _of_space(space: Space) -> tuple[_Graph, list[str], list[str], Any]:
+    """The graph of all calls, names of callables and of numeric arguments, and features' scale."""
+    if "calls" not in space.derived:
+        graph = _Graph()
+        graph.visit(space._compiled.root, cond.ALWAYS)
+        targets = sorted({v.target for v in graph.vertices})
+        arguments = sorted({name for v in graph.vertices for name in v.arguments})
+        sizes = [c.size for c in space._compiled.columns]
+        scale = _scale(graph, arguments, len(targets), sizes)
+        space.derived["calls"] = graph, targets, arguments, scale
+    found: tuple[_Graph, list[str], list[str], Any] = space.derived["calls"]
+    return found
+
+
 def _graphs(space: Space, rows: NDArray[Any]) -> Graphs:
-    graph = _Graph()
-    graph.visit(space._compiled.root, cond.ALWAYS)
+    graph, targets, arguments, scale = _of_space(space)
     sizes = [c.size for c in space._compiled.columns]
-    targets = sorted({v.target for v in graph.vertices})
-    arguments = sorted({name for v in graph.vertices for name in v.arguments})
     names = (*targets, *arguments)
     n, m = len(rows), len(graph.vertices)
     present = np.zeros((n, m), bool)
@@ -219,7 +230,7 @@ def _graphs(space: Space, rows: NDArray[Any]) -> Graphs:
             column = len(targets) + arguments.index(name)
             x[:, k, column] = _numbers(node, rows, present[:, k])
     x *= present[:, :, None]
-    x /= _scale(graph, arguments, len(targets), sizes)
+    x /= scale
     adjacency = np.zeros((n, m, m), np.float32)
     for a, b in sorted(graph.edges):
         adjacency[:, a, b] = present[:, a] & present[:, b]
