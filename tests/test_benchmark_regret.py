@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from benchmark_tables import Scripted, grid, grid_space
+from symnas.algorithms import ASHA, SuccessiveHalving
 
+import symnas as sn
 from symnas import algorithms as alg
 from symnas.benchmark import Below, Column, Tabulated, compare, simulate
 from symnas.benchmark.driving import Setup, drive
 from symnas.benchmark.ranks import Ranks
 from symnas.benchmark.regret import Yardstick
+from symnas.testing.driving import trajectory
 
 
 def run(rows, table=None, peer=False, **options):
@@ -136,6 +139,44 @@ def test_simulated_workers_are_told_in_order():
     assert record.finished.tolist() == [4, 1, 5, 6, 6]
     told = [entry if entry == "ask" else entry[0] for entry in contender.log]
     assert told == ["ask", "ask", rows[0], "ask", rows[1], "ask", rows[2], "ask", rows[3], rows[4]]
+
+
+def test_a_long_trial_does_not_hold_up_short_ones():
+    """With budgets, results are told as if each trial took its budget, as in a real search."""
+
+    class LongFirst(Scripted):
+        def start(self, problem):
+            problem.budget = 1.0
+            return super().start(problem)
+
+        def ask(self, n):
+            rows = super().ask(n)
+            return self.problem.propose(rows, 3.0 if self.asked == 1 else 1.0)
+
+    rows = [[3, 0], [0, 0], [0, 1], [1, 0], [0, 2]]
+    contender = LongFirst(rows)
+    setup = Setup(("score",), 3, workers=2, seconds="hours")
+    record = drive(grid(budgets=(1.0, 3.0)), contender, setup, 0)
+    # By budgets, 0 ends at 3, as 3 does; 1 and 2 at 1 and 2. In seconds, 0 ends at 4, 1 at 1.
+    told = [entry if entry == "ask" else entry[0] for entry in contender.log]
+    assert told[:8] == ["ask", "ask", rows[1], "ask", rows[2], "ask", rows[0], "ask"]
+    assert [entry for entry in told[8:] if entry != "ask"] == [rows[3], rows[4]]
+    assert record.finished.tolist() == [4, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("wrap", [ASHA, SuccessiveHalving])
+def test_fidelities_go_as_in_a_search(wrap):
+    table = grid((9, 9), budgets=(1.0, 3.0))
+    algorithm = wrap(alg.RegularizedEvolution(population_size=8, tournament_size=4), (1, 3))
+    record = drive(table, algorithm, Setup(("score",), 20, workers=4), 7)
+    problem = sn.Problem(table.space, [sn.Objective("score", "maximize")], seed=7)
+    # Lower budgets halve every score, so all comparisons turn out as here.
+    found = trajectory(
+        problem, algorithm.start(problem), len(record.rows), ahead=4,
+        score=lambda row: np.array([[10.0 * row[0, 0] + row[0, 1]]]),
+    )  # fmt: skip
+    assert len(set(found.budgets)) == 2
+    assert record.rows.tolist() == found.rows.tolist()
 
 
 def test_simulated_time_of_one_worker_is_the_sum():

@@ -1,7 +1,8 @@
 """One search on a table: who is asked and told when, on simulated workers.
 
-The order is that of a real search (`symnas.searching.loop`): proposal i is asked for when exactly
-the results up to i - workers have been told, in order of proposal. It is begun when they have
+The order is that of a real search (`symnas.searching.loop`): a proposal is asked for when all
+results but `workers` - 1 have been told, in the order of `symnas.searching.order`: that of proposal,
+or, with budgets, that in which trials would end if each took its budget. It is begun when they have
 come and a worker is free. So simulated time says what a search on so many workers would take, if
 proposing took no time.
 """
@@ -22,6 +23,7 @@ from symnas.benchmark.limits import Below
 from symnas.costs.constraints import Constraints
 from symnas.searching.checks import at_least
 from symnas.searching.objectives import Objective
+from symnas.searching.order import Order
 from symnas.searching.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -150,7 +152,7 @@ class _Search:
         self.spent: list[float] = []
         self.finished: list[float] = []
         self.seen: list[tuple[bytes, float | None]] = []
-        self.told = 0
+        self.order = Order()
 
     def __enter__(self) -> None:
         self._began = time.perf_counter()
@@ -163,35 +165,38 @@ class _Search:
         free = [0.0] * setup.workers  # when each worker is
         known = 0.0  # when the latest result that was told had come
         while (spent := self.spent[-1] if self.spent else 0.0) < setup.evaluations - ROUNDING:
-            number = len(self.rows)
-            known = max(known, self._tell_until(number - setup.workers))
+            while len(self.order) >= setup.workers:
+                known = max(known, self._tell_next())
             asked = self._ask()
-            while not len(asked) and self.told < number:  # it may need a result that is still open
-                known = max(known, self._tell_until(self.told))
+            while not len(asked) and len(self.order):  # it may need a result that is still open
+                known = max(known, self._tell_next())
                 asked = self._ask()
             if not len(asked):
                 ending = "nothing left" if self.problem.exhausted else "no more proposals"
                 break
-            share, seconds = self._evaluate(np.array(asked[:1], np.int32))
+            row = np.array(asked[:1], np.int32)
+            budget = next(reversed(self.problem.budgets_of(row[0])), None)
+            share, seconds = self._evaluate(row, budget)
             if spent + share > setup.evaluations + ROUNDING:
                 self._forget()  # an evaluation at a high budget, of which only a part is left
                 break
+            self.order.begin(len(self.spent), budget)
             self.spent.append(spent + share)
             begun = max(known, heapq.heappop(free))
             heapq.heappush(free, begun + seconds)
             self.finished.append(begun + seconds)
-        self._tell_until(len(self.rows) - 1)
+        while len(self.order):
+            self._tell_next()
         return self._record(ending)
 
     def _ask(self) -> NDArray[np.int32]:
         with self:
             return self.run.ask(1)
 
-    def _evaluate(self, row: NDArray[np.int32]) -> tuple[float, float]:
+    def _evaluate(self, row: NDArray[np.int32], budget: float | None) -> tuple[float, float]:
         """Looks a proposal up; returns what it spends, in evaluations and in seconds."""
         problem, table, setup = self.problem, self.table, self.setup
-        budgets = problem.budgets_of(row[0])
-        budget = budgets[-1] if budgets else setup.budget
+        budget = setup.budget if budget is None else budget
         values = np.array([table.values(name, row, budget)[0] for name in setup.objectives])
         share = 1.0 if self.full is None or budget is None else budget / self.full
         self.rows.append(row[0])
@@ -210,19 +215,15 @@ class _Search:
         for kept in (self.rows, self.scores, self.values, self.feasible, self.seen):
             del kept[-1]
 
-    def _tell_until(self, number: int) -> float:
-        """Tells results up to `number`; returns when the last of them to come had come."""
-        latest = 0.0
-        while self.told <= number:
-            i = self.told
-            scores = self.scores[i]
-            if not self.feasible[i] and not self.peer:
-                scores = np.full_like(scores, np.nan)
-            with self:
-                self.run.tell(self.rows[i][None].copy(), scores[None].copy())
-            latest = max(latest, self.finished[i])
-            self.told += 1
-        return latest
+    def _tell_next(self) -> float:
+        """Tells the next result in order; returns when it had come."""
+        i = self.order.next()
+        scores = self.scores[i]
+        if not self.feasible[i] and not self.peer:
+            scores = np.full_like(scores, np.nan)
+        with self:
+            self.run.tell(self.rows[i][None].copy(), scores[None].copy())
+        return self.finished[i]
 
     def _record(self, ending: str) -> Record:
         n, width = len(self.rows), len(self.table.space)
