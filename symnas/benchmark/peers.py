@@ -1,7 +1,7 @@
 """Other libraries in the same comparison, by the name `symnas benchmark` knows them under.
 
 A peer proposes as it is: what it proposes twice, or against a limit, counts as an evaluation. Where
-it has constraints of its own (Optuna's samplers but the random one), it is told by how much a
+it has constraints of its own (Optuna's samplers but the random one; pymoo), it is told by how much a
 proposal breaks them; else such a proposal has failed.
 """
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MODULES = {
     "optuna": ("symnas.benchmark.peers_optuna", "optuna", 'pip install "symnas[optuna]"'),
     "synetune": ("symnas.benchmark.peers_synetune", "syne-tune", "pip install syne-tune"),
+    "pymoo": ("symnas.benchmark.peers_pymoo", "pymoo", "pip install pymoo"),
     "pyglove": ("symnas.benchmark.peers_pyglove", "pyglove", "pip install pyglove"),
 }
 NAMES = (
@@ -34,6 +35,8 @@ NAMES = (
     "synetune-evolution",
     "pyglove-evolution",
     "pyglove-nsga2",
+    "pymoo-nsga2",
+    "pymoo-smsemoa",
 )
 
 
@@ -48,7 +51,7 @@ class Peer:
 
     Args:
         name: `optuna-random`, `optuna-tpe`, `optuna-nsga2`, `optuna-gp`, `synetune-evolution`,
-            `pyglove-evolution` or `pyglove-nsga2`.
+            `pyglove-evolution`, `pyglove-nsga2`, `pymoo-nsga2` or `pymoo-smsemoa`.
         options: of the library's own class, by name, where they are not to be its defaults.
 
     Raises:
