@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import torch
 from search_examples import noisy, space, total, trains, trajectory
 
@@ -132,13 +131,23 @@ def test_searches_of_a_file_stand_side_by_side(tmp_path: Path) -> None:
     assert first.files.parent == second.files.parent and first.files != second.files
 
 
-@pytest.mark.skipif("SYMNAS_POSTGRES" not in os.environ, reason="SYMNAS_POSTGRES: URL of a server")
-def test_a_server_keeps_studies_like_a_file() -> None:
-    url, name = os.environ["SYMNAS_POSTGRES"], f"test {uuid.uuid4()}"
+def test_a_server_keeps_studies_like_a_file(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the files of its trials go
     for trials in (3, 6):
-        study = search(noisy, study=url, name=name, trials=trials)
+        study = search(noisy, study=postgres, trials=trials)
     assert trajectory(study) == trajectory(search(noisy))
     with pytest.raises(sn.StudyChanged):
-        search(noisy, study=url, name=name, seed=1)
-    reused = search(noisy, study=url, name=f"{name} again", seed=1)
+        search(noisy, study=postgres, seed=1)
+    reused = search(noisy, study=postgres, name="again", seed=1)
     assert len(reused) == 6 and len(reused.frame()) == 6
+    carried = search(noisy, study=postgres, seed=1, on_change="carry", trials=8)
+    assert len(carried) == 8 and carried.trials[0].reused is not None
+    kept = search(trains, study=postgres, name="weights", workers=2)
+    opened = sn.Study.open(postgres, "weights")
+    assert opened.best.model() is not None and trajectory(opened) == trajectory(kept)
+    assert opened.report(tmp_path / "report.html").stat().st_size > 1000
+    assert opened.files.is_relative_to(tmp_path)
+    password = sa.make_url(postgres).password
+    assert password is None or str(password) not in repr(opened)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,10 +19,18 @@ if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
     from symnas.searching.setting import Setting
 
+# Recorded trials that are read at once, and what is read of them.
+_CHUNK = 500
+_COLUMNS = ("number", "row", "told", "seed", "budget", "repeat", "state", "scores", "reason",
+            "costs", "reused_number", "driver")  # fmt: skip
+
 
 @attrs.frozen
 class Entry:
-    """A trial as the loop sees it: `row` is `(1, columns)`, `scores` None while it is open."""
+    """A trial as the loop sees it: `row` is `(1, columns)`, `scores` None while it is open.
+
+    `driver` is who evaluates it, where several processes share the search.
+    """
 
     row: NDArray[np.int32]
     told: int
@@ -30,6 +39,7 @@ class Entry:
     scores: list[float] | None
     reason: str | None = None
     reused: bool = False
+    driver: int | None = None
 
     @property
     def number(self) -> int:
@@ -48,41 +58,51 @@ class Journal:
         store: where trials are kept.
         search: whose trials.
         setting: what the search is about: its seed, costs and scores.
+        driver: who writes, where several processes share the search: others write as well.
     """
 
     store: Store
     search: SearchRow
     setting: Setting
+    driver: int | None = None
     _among: tuple[int, ...] = attrs.field(init=False)
-    _recorded: Iterator[Mapping[str, Any]] | None = attrs.field(init=False)
+    _recorded: deque[Mapping[str, Any]] = attrs.field(factory=deque, init=False)
+    _more: bool = attrs.field(default=True, init=False)
     _open: dict[int, tuple[Entry, dict[str, float]]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._among = self.store.same_task(self.search)
-        columns = ("number", "row", "told", "seed", "budget", "repeat", "state", "scores", "reason",
-                   "costs", "reused_number")  # fmt: skip
-        self._recorded = self.store.trials(self.search.id, columns=columns)
 
     def recorded(self, number: int) -> Entry | None:
         """The recorded trial of this number; to be asked for in order, from 0."""
-        row = next(self._recorded, None) if self._recorded is not None else None
-        if row is None:
-            self._recorded = None
+        if not self._recorded and self._more:
+            rows = self.store.trials(self.search.id, first=number, most=_CHUNK, columns=_COLUMNS)
+            self._recorded.extend(rows)
+            self._more = bool(self._recorded) or self.driver is not None
+        if not self._recorded:
             return None
+        row = self._recorded.popleft()
         assert row["number"] == number
-        assignment = self._assignment(number, row["seed"], row["budget"], row["repeat"])
-        entry = Entry(
-            row=np.array([loads(row["row"])], dtype=np.int32),
-            told=row["told"],
-            assignment=assignment,
-            state=row["state"],
-            scores=loads(row["scores"]),
-            reason=row["reason"],
-            reused=row["reused_number"] is not None,
-        )
+        entry = self._entry(row)
         if entry.scores is None:
             self._open[number] = (entry, loads(row["costs"]))
         return entry
+
+    def again(self, numbers: Iterable[int]) -> list[Entry]:
+        """What is recorded now of trials that were open: other drivers may have ended them."""
+        rows = self.store.trials(self.search.id, numbers=list(numbers), columns=_COLUMNS)
+        entries = [self._entry(row) for row in rows]
+        for entry in entries:
+            if entry.scores is not None:
+                self._open.pop(entry.number, None)
+        return entries
+
+    def claim(self, entry: Entry) -> bool:
+        """Takes an open trial over from a driver that is dead; False if another one has."""
+        assert self.driver is not None
+        return self.store.claim_trial(
+            self.search.id, entry.number, of=entry.driver, driver=self.driver
+        )
 
     def begin(
         self,
@@ -96,7 +116,7 @@ class Journal:
         """Writes a proposal; finished at once if another search has evaluated the same."""
         costs = self.setting.costs_of(row)
         assignment = self._assignment(number, trial_seed(self.setting.seed, number), budget)
-        entry = Entry(row, told, assignment, "running", None)
+        entry = Entry(row, told, assignment, "running", None, driver=self.driver)
         values = proposal(entry, architecture, costs)
         reused = self._reusable(architecture.key, assignment, costs)
         if reused is not None:
@@ -110,14 +130,16 @@ class Journal:
         self.store.begin_trial(self.search.id, values)
         return entry
 
-    def finish(self, number: int, outcome: Outcome) -> Entry:
-        """Writes how a trial ended."""
-        entry, costs = self._open.pop(number)
+    def finish(self, number: int, outcome: Outcome) -> Entry | None:
+        """Writes how a trial ended; None if another driver has taken it over."""
+        entry, costs = self._open[number]
         scores, reason = self.setting.failure, outcome.reason
         if outcome.metrics is not None:
             scores, reason = self.setting.judge(outcome.metrics, costs)
         state = "done" if reason is None else "failed"
-        self.store.finish_trial(
+        if reason is not None:  # a server's texts hold all characters but these
+            reason = reason.replace("\0", "\\0").encode("utf-8", "replace").decode()
+        written = self.store.finish_trial(
             self.search.id,
             number,
             {
@@ -129,8 +151,24 @@ class Journal:
                 "reason": reason,
                 "reports": dumps(outcome.reports),
             },
+            driver=self.driver,
         )
+        if not written:
+            return None
+        del self._open[number]
         return attrs.evolve(entry, state=state, scores=scores, reason=reason)
+
+    def _entry(self, row: Mapping[str, Any]) -> Entry:
+        return Entry(
+            row=np.array([loads(row["row"])], dtype=np.int32),
+            told=row["told"],
+            assignment=self._assignment(row["number"], row["seed"], row["budget"], row["repeat"]),
+            state=row["state"],
+            scores=loads(row["scores"]),
+            reason=row["reason"],
+            reused=row["reused_number"] is not None,
+            driver=row["driver"],
+        )
 
     def _assignment(
         self, number: int, seed: int, budget: float | None = None, repeat: int = 0
@@ -176,6 +214,7 @@ def proposal(
         "reports": None,
         "reused_search": None,
         "reused_number": None,
+        "driver": entry.driver,
     }
 
 

@@ -4,35 +4,24 @@ Proposal `i` is asked for when exactly the results up to `i - ahead` have been t
 trials happen to have finished by then; with budgets, `Order` says which come first. Every proposal
 is written before it is evaluated and every result before it is told. So a search that is killed and
 called again goes through the same states: recorded proposals are replayed instead of asked for,
-recorded results instead of measured.
+recorded results instead of measured. That is also how several processes share a search: each goes
+through the states, and takes from the record what others have proposed and measured.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from symnas.architecture.architecture import Architecture
 from symnas.searching.algorithm import Run
-from symnas.searching.evaluation import Assignment, Outcome
-from symnas.searching.journal import Entry, Journal
+from symnas.searching.crew import Crew
+from symnas.searching.journal import Journal
 from symnas.searching.order import Order
 from symnas.searching.problem import Problem
 from symnas.searching.progress import Progress
-
-
-class Workplace(Protocol):
-    """Where trials are evaluated: `symnas.workers.inline` or `symnas.workers.pool`."""
-
-    def submit(self, assignment: Assignment, architecture: Architecture) -> None:
-        """Takes a trial."""
-
-    def collect(self) -> list[tuple[int, Outcome]]:
-        """Waits until trials have ended: their numbers and how."""
 
 
 @attrs.define
@@ -47,9 +36,21 @@ class Limits:
         """Why trial `number` is not to be begun, or None."""
         if self.trials is not None and number >= self.trials:
             return f"all {self.trials} trials are done"
-        if self.seconds is not None and time.monotonic() - self._start >= self.seconds:
-            return f"{self.seconds:g} seconds are over"
-        return None
+        return self.lateness if self.late else None
+
+    @property
+    def lateness(self) -> str:
+        """Why nothing is begun when it is late."""
+        return f"{self.seconds:g} seconds are over"
+
+    @property
+    def late(self) -> bool:
+        """Whether the seconds are over."""
+        return self.seconds is not None and time.monotonic() - self._start >= self.seconds
+
+
+class _Late(Exception):
+    """The seconds are over, and only other drivers' trials are open."""
 
 
 @attrs.define
@@ -60,7 +61,7 @@ class Loop:
         problem: what is solved.
         run: the algorithm's run on it.
         journal: where trials are written, and read back from when the search is continued.
-        workplace: where they are evaluated.
+        crew: who evaluates them.
         progress: whom to tell about it.
         ahead: how many proposals may be open when the next is asked for.
         initial: rows `(n, columns)` to propose before the algorithm's own.
@@ -69,27 +70,40 @@ class Loop:
     problem: Problem
     run: Run
     journal: Journal
-    workplace: Workplace
+    crew: Crew
     progress: Progress
     ahead: int
     initial: NDArray[np.int32]
     told: int = 0
+    _limits: Limits = attrs.field(factory=lambda: Limits(None, None), init=False)
     _open: dict[int, NDArray[np.int32]] = attrs.field(factory=dict, init=False)
     _results: dict[int, list[float]] = attrs.field(factory=dict, init=False)
     _order: Order = attrs.field(factory=Order, init=False)
 
     def __call__(self, limits: Limits) -> str:
         """Searches until a limit is reached or nothing is left; returns which it was."""
+        self._limits = limits
+        try:
+            return self._search()
+        except _Late:
+            return limits.lateness
+
+    def _search(self) -> str:
         number = 0
         while True:
             while len(self._order) >= self.ahead:
                 self._tell_next()
-            ending = limits.reached(number)
-            if ending is None and not (self._replay(number) or self._propose(number)):
-                ending = self._nothing_left(number)
+            ending = self._limits.reached(number)
+            if ending is None and not self._replay(number):
+                if not self.crew.free:
+                    self._collect()
+                    continue
+                with self.crew.turn():
+                    if not (self._replay(number) or self._propose(number)):
+                        ending = self._nothing_left(number)
             if ending is not None:
-                while len(self._order):
-                    self._tell_next()
+                while self.crew.busy(late=self._limits.late):
+                    self._collect()
                 return ending
             number += 1
 
@@ -106,7 +120,8 @@ class Loop:
             self._results[number] = entry.scores
             self.progress.finished(entry)
         else:
-            self._evaluate(entry, self.problem.space.decode(entry.row[0]))
+            self.progress.began(entry)
+            self.crew.evaluate(entry, self.problem.space.decode(entry.row[0]))
         return True
 
     def _propose(self, number: int) -> bool:
@@ -125,7 +140,8 @@ class Loop:
             self._results[number] = entry.scores
             self.progress.finished(entry)
         else:
-            self._evaluate(entry, architecture)
+            self.progress.began(entry)
+            self.crew.evaluate(entry, architecture)
         return True
 
     def _ask(self, number: int) -> NDArray[np.int32]:
@@ -137,22 +153,23 @@ class Loop:
         self._open[number] = row
         self._order.begin(number, budget)
 
-    def _evaluate(self, entry: Entry, architecture: Architecture) -> None:
-        self.progress.began(entry)
-        self.workplace.submit(entry.assignment, architecture)
-
     def _tell_next(self) -> None:
         """Tells the next result in order, waiting for it if it is open."""
         number = self._order.next()
         while number not in self._results:
-            for finished, outcome in self.workplace.collect():
-                entry = self.journal.finish(finished, outcome)
-                assert entry.scores is not None
-                self._results[finished] = entry.scores
-                self.progress.finished(entry)
+            self._collect()
         row, scores = self._open.pop(number), self._results.pop(number)
         self.run.tell(row[None], np.array([scores]))
         self.told += 1
+
+    def _collect(self) -> None:
+        """Waits for results, of whichever trials; not for those of others when it is late."""
+        if self._limits.late and not self.crew.busy(late=True):
+            raise _Late
+        for entry in self.crew.finished():
+            assert entry.scores is not None
+            self._results[entry.number] = entry.scores
+            self.progress.finished(entry)
 
     def _nothing_left(self, number: int) -> str:
         if self.problem.exhausted:

@@ -11,13 +11,16 @@ from symnas.oneshot.algorithm import OneShot, OneShotRun
 from symnas.oneshot.shared import prepare, task_of
 from symnas.searching.algorithm import Algorithm
 from symnas.searching.carry import carry
+from symnas.searching.crew import Alone
 from symnas.searching.evaluation import Evaluator, call_of_task
 from symnas.searching.journal import Journal
 from symnas.searching.loop import Limits, Loop
 from symnas.searching.progress import Progress, duration
 from symnas.searching.setting import Setting
+from symnas.searching.shared import Together
 from symnas.searchspace.space import Space
-from symnas.studies.lock import only_one
+from symnas.studies.driver import Driver, driving, turn
+from symnas.studies.lock import taking_part
 from symnas.studies.record import check_unchanged
 from symnas.studies.store import SUPERNET, SearchRow, Store
 from symnas.studies.study import Study
@@ -40,6 +43,7 @@ def search(
     study: str | os.PathLike[str] | None = None,
     name: str | None = None,
     workers: int | Workers = 1,
+    drivers: int = 1,
     ahead: int | None = None,
     initial: Sequence[Any] = (),
     seed: int = 0,
@@ -68,8 +72,10 @@ def search(
         study: path of a SQLite file, a database URL, or None to keep nothing beyond the process.
         name: of this search within the study, by default "search".
         workers: number of processes, or `sn.Workers(...)` with limits; 1 is this process.
+        drivers: how many processes make this same call, at once, to share the search; on other
+            machines as well, if the study is PostgreSQL. They may come and go, and be killed.
         ahead: proposal i uses results up to i - ahead, so any number of workers up to it makes the
-            same trials; by default the number of workers, or what the study recorded. Where trials
+            same trials; by default drivers * workers, or what the study recorded. Where trials
             have budgets, one with a high budget does not hold up cheaper ones.
         initial: architectures, programs or rows to evaluate first.
         seed: everything random follows from it.
@@ -97,6 +103,7 @@ def search(
     settings = Workers.of(workers)
     call_of_task(task)
     _check_limits(trials, seconds, ahead, on_change)
+    _check_drivers(drivers, study, algorithm, on_change)
     if isinstance(algorithm, OneShot):
         task = task_of(algorithm, task)
         trials = 1 if trials is None and seconds is None else trials
@@ -107,9 +114,19 @@ def search(
     _check_ends(setting.space, trials, seconds)
     store = Store(study)
     total = trials if seconds is None or trials else None
-    with only_one(store, name or "search"), Progress(setting, total, progress) as shown:
-        row = _begin(store, name or "search", setting, settings, ahead, on_change, shown)
-        ending = _run(store, row, setting, settings, Limits(trials, seconds), shown)
+    name = name or "search"
+    with (
+        taking_part(store, name, shared=drivers > 1) as locks,
+        Progress(setting, total, progress) as shown,
+    ):
+        with turn(locks, name):
+            row = _begin(store, name, setting, settings.n * drivers, ahead, on_change, shown)
+        if drivers > 1 and row.record["ahead"] < settings.n * drivers:
+            shown.say(
+                f"Workers will idle: this search has at most {row.record['ahead']} trials open."
+            )
+        with driving(store, row, locks) as driver:
+            ending = _run(store, row, setting, settings, Limits(trials, seconds), shown, driver)
     found = Study(store, row, setting.space)
     _summarize(found, shown, ending)
     return found
@@ -119,7 +136,7 @@ def _begin(
     store: Store,
     name: str,
     setting: Setting,
-    settings: Workers,
+    workers: int,
     ahead: int | None,
     on_change: str,
     shown: Progress,
@@ -127,7 +144,7 @@ def _begin(
     """The recorded search of that name: continued, begun, or begun anew with what fits."""
     old = store.find(name)
     if old is None:
-        record = setting.record(ahead or settings.n)
+        record = setting.record(ahead or workers)
         return store.begin_search(name, _with_costs(record, setting))
     record = setting.record(ahead or old.record["ahead"])
     try:
@@ -156,10 +173,11 @@ def _run(
     settings: Workers,
     limits: Limits,
     shown: Progress,
+    driver: Driver | None,
 ) -> str:
     problem = setting.problem()
     shown.watch(problem)
-    workplace = (
+    workplace: Inline | Pool = (
         Inline(Evaluator(setting.task, setting.metrics), settings.retries)
         if settings.inline
         else Pool(settings, setting.task, setting.metrics, setting.space)
@@ -169,11 +187,16 @@ def _run(
         prepare(run, setting.task, store.folder(row, SUPERNET), shown.training)
         if len(setting.initial) and not run.algorithm.retrain:
             run.train()  # those that are not asked for are measured with its weights as well
+    journal = Journal(store, row, setting, None if driver is None else driver.id)
     loop = Loop(
         problem=problem,
         run=run,
-        journal=Journal(store, row, setting),
-        workplace=workplace,
+        journal=journal,
+        crew=(
+            Alone(journal, workplace)
+            if driver is None
+            else Together(journal, workplace, settings.n, driver)
+        ),
         progress=shown,
         ahead=row.record["ahead"],
         initial=setting.initial,
@@ -187,8 +210,29 @@ def _run(
         ending = "interrupted; the same call continues it"
     finally:
         workplace.close(kill=interrupted)
-    store.end_search(row.id, ending)
+    if driver is None:
+        store.end_search(row.id, ending)
+    else:
+        driver.leave(ending)
     return ending
+
+
+def _check_drivers(drivers: int, study: Any, algorithm: Algorithm, on_change: str) -> None:
+    if not isinstance(drivers, int) or isinstance(drivers, bool) or drivers < 1:
+        raise ValueError(f"`drivers` ({drivers!r}) must be an integer of at least 1.")
+    if drivers == 1:
+        return
+    if study is None:
+        raise ValueError(f"`drivers` ({drivers}) need a `study` that all of them can open.")
+    if on_change != "error":
+        raise ValueError(
+            f"`on_change` ({on_change!r}) is for one driver, `drivers` is {drivers}. Make the call "
+            'with drivers=1 and trials=1 first, then start them all with on_change="error".'
+        )
+    if isinstance(algorithm, OneShot):
+        raise ValueError(
+            f"`drivers` ({drivers}): {type(algorithm).__name__} trains one supernet, in one process."
+        )
 
 
 def _check_limits(

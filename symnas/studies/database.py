@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sqlite3
 import tempfile
 import weakref
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,8 +18,11 @@ import sqlalchemy as sa
 
 from symnas.errors import MissingExtra, StorageError
 from symnas.studies import schema
+from symnas.studies.migration import STEPS, migrate
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
+# PostgreSQL's number of the lock under which tables are made or changed.
+_TABLES = zlib.crc32(b"symnas tables")
 
 
 class Database:
@@ -29,7 +35,8 @@ class Database:
 
     Raises:
         FileNotFoundError: there is no such file, and it is not to be made.
-        StorageError: the file is not a study, or was written by a newer symnas.
+        StorageError: the file is not a study, was written by a newer symnas, or by an older one
+            and cannot be brought up to date.
         MissingExtra: the URL's database driver is not installed.
     """
 
@@ -89,7 +96,10 @@ class Database:
         return _engine_of_file(Path(self.location), create)
 
     def _check_version(self, create: bool) -> None:
-        names = sa.inspect(self.engine).get_table_names()
+        try:
+            names = sa.inspect(self.engine).get_table_names()
+        except sa.exc.OperationalError as error:
+            raise StorageError(f"`{self.label}` cannot be opened: {error.orig}") from error
         if schema.versions.name not in names:
             if names:
                 raise StorageError(
@@ -99,24 +109,49 @@ class Database:
             if not create:
                 raise StorageError(f"`{self.label}` holds no study of symnas.")
             self._create_tables()
-        with self.engine.connect() as connection:
-            version = connection.execute(sa.select(schema.versions.c.version)).scalar()
+        version = self._version()
+        if version in STEPS:
+            version = self._migrate(version)
         if version != schema.VERSION:
             raise StorageError(
-                f"`{self.label}` has study format {version}, and this symnas reads format "
-                f"{schema.VERSION}. Open it with the version of symnas that wrote it."
+                f"`{self.label}` has study format {version}, and this symnas reads formats up to "
+                f"{schema.VERSION}. Open it with the version of symnas that wrote it, or a newer one."
             )
 
+    def _version(self) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.execute(sa.select(schema.versions.c.version)).scalar_one())
+
     def _create_tables(self) -> None:
-        # In one transaction: a kill in between leaves no half-made study, and of two processes
-        # that begin at once the second finds what the first has made.
-        with self.engine.begin() as connection:
-            if self.dialect == "sqlite":
-                connection.exec_driver_sql("begin immediate")
+        # A kill in between leaves no half-made study.
+        with self._alone() as connection:
             schema.metadata.create_all(connection)
             known = connection.execute(sa.select(schema.versions.c.version)).first()
             if known is None:
                 connection.execute(schema.versions.insert(), {"version": schema.VERSION})
+
+    def _migrate(self, version: int) -> int:
+        try:
+            with self._alone() as connection:
+                now = connection.execute(sa.select(schema.versions.c.version)).scalar_one()
+                if now in STEPS:  # nobody has been faster
+                    migrate(connection, now, schema.VERSION)
+        except sa.exc.DBAPIError as error:
+            raise StorageError(
+                f"`{self.label}` has study format {version}, and cannot be brought to format "
+                f"{schema.VERSION}: {error.orig}. Open a copy that can be written."
+            ) from error
+        return self._version()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        """A transaction on the tables: of two processes, the second finds what the first has done."""
+        with self.engine.begin() as connection:
+            if self.dialect == "sqlite":
+                connection.exec_driver_sql("begin immediate")
+            elif self.dialect == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TABLES)))
+            yield connection
 
 
 def _engine_of_file(path: Path, create: bool) -> sa.Engine:
@@ -144,13 +179,16 @@ def _engine_of_url(location: str, create: bool) -> sa.Engine:
     url = sa.make_url(location)
     if url.get_backend_name() == "sqlite":
         return _engine_of_file(Path(url.database or ""), create)
+    if url.drivername == "postgresql":  # which driver that means depends on SQLAlchemy's version
+        url = url.set(drivername="postgresql+psycopg")
     try:
-        return sa.create_engine(url)
+        engine = sa.create_engine(url)
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"`study` ({url.render_as_string()}) needs {error.name}: "
             "pip install 'symnas[postgres]'."
         ) from None
+    return _tune_server(engine) if url.get_backend_name() == "postgresql" else engine
 
 
 def _tune_sqlite(engine: sa.Engine) -> sa.Engine:
@@ -160,6 +198,14 @@ def _tune_sqlite(engine: sa.Engine) -> sa.Engine:
         # it is written, and makes a commit one append.
         for pragma in ("busy_timeout=60000", "journal_mode=wal", "synchronous=normal"):
             connection.execute(f"pragma {pragma}")
+
+    return engine
+
+
+def _tune_server(engine: sa.Engine) -> sa.Engine:
+    @sa.event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        _sessions.add(connection)
 
     return engine
 
@@ -182,5 +228,19 @@ def _never_close_in_child() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
+# A fork inherits sessions with a server as well. One that outlives us would keep them open, and
+# with them the locks by which other drivers see that we live; one that closes them would end ours.
+_sessions: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _disconnect_in_child() -> None:
+    for session in list(_sessions):
+        with contextlib.suppress(Exception):  # closed already
+            number, nothing = session.fileno(), os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, number, inheritable=False)
+            os.close(nothing)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_never_close_in_child)
+    os.register_at_fork(after_in_child=_disconnect_in_child)

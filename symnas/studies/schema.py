@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-VERSION = 1
+# What is changed here changes in symnas.studies.migration as well, with a step from the last version.
+VERSION = 2
 
 metadata = sa.MetaData()
 
@@ -28,6 +29,18 @@ searches = sa.Table(
     sa.Column("task", sa.String(64), nullable=False, index=True),  # digest of its description
     sa.Column("record", sa.Text, nullable=False),  # JSON: see symnas.studies.record
     sa.Column("ended", sa.Text),  # why it stopped, None while it runs
+)
+
+# The processes that share a search; one that searches alone is not written here.
+drivers = sa.Table(
+    "drivers",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("search", sa.Integer, sa.ForeignKey("searches.id"), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("process", sa.Integer, nullable=False),  # its number on that host
+    sa.Column("began", sa.Float, nullable=False),  # seconds since 1970
+    sa.Column("ended", sa.Float),  # None while it runs, and when it was killed
 )
 
 trials = sa.Table(
@@ -52,4 +65,5 @@ trials = sa.Table(
     sa.Column("reports", sa.Text),  # JSON list of [step, value]
     sa.Column("reused_search", sa.Integer, sa.ForeignKey("searches.id")),
     sa.Column("reused_number", sa.Integer),
+    sa.Column("driver", sa.Integer, sa.ForeignKey("drivers.id")),  # who evaluates it, if shared
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ import attrs
 import sqlalchemy as sa
 
 from symnas.studies.database import Database
-from symnas.studies.schema import searches, trials
+from symnas.studies.schema import drivers, searches, trials
 from symnas.studies.text import digest, dumps, loads
 
 # A trial that took longer than this is worth waiting for the disk: it then survives a power cut
@@ -22,6 +24,12 @@ _FLUSH_SECONDS = 0.1
 _mine = (trials.c.search == sa.bindparam("of_search"), trials.c.number == sa.bindparam("of_number"))
 _begin = trials.insert()
 _finish = trials.update().where(*_mine)
+# `is not distinct from`: nobody's is a driver as well.
+_held = (
+    trials.c.state == "running",
+    trials.c.driver.is_not_distinct_from(sa.bindparam("of_driver", type_=sa.Integer)),
+)
+_finish_held = _finish.where(*_held)
 _reusable = (
     sa.select(trials)
     .where(
@@ -120,6 +128,31 @@ class Store:
                 searches.update().where(searches.c.id == search).values(ended=reason)
             )
 
+    def begin_driver(self, search: int) -> int:
+        """Writes that this process takes part in a search; returns the driver's number."""
+        values = {
+            "search": search,
+            "host": platform.node()[:255],
+            "process": os.getpid(),
+            "began": time.time(),
+        }
+        with self._engine.begin() as connection:
+            inserted = connection.execute(drivers.insert(), values)
+            return int(inserted.inserted_primary_key[0])  # type: ignore[index]
+
+    def end_driver(self, driver: int) -> None:
+        """Writes that a driver has left."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                drivers.update().where(drivers.c.id == driver).values(ended=time.time())
+            )
+
+    def drivers(self, search: int) -> tuple[int, ...]:
+        """The drivers of a search that have not said that they left; some may be dead."""
+        query = sa.select(drivers.c.id).where(drivers.c.search == search, drivers.c.ended.is_(None))
+        with self._engine.connect() as connection:
+            return tuple(connection.execute(query).scalars())
+
     def same_task(self, search: SearchRow) -> tuple[int, ...]:
         """The other searches of this file that have the same task."""
         query = sa.select(searches.c.id).where(
@@ -138,10 +171,20 @@ class Store:
         """Writes a trial that was proposed."""
         self._write(_begin, {**values, "search": search}, seconds=0.0)
 
-    def finish_trial(self, search: int, number: int, values: Mapping[str, Any]) -> None:
-        """Writes the result of a trial."""
-        keys = {"of_search": search, "of_number": number}
-        self._write(_finish, {**keys, **values}, seconds=values["seconds"] or 0.0)
+    def finish_trial(
+        self, search: int, number: int, values: Mapping[str, Any], *, driver: int | None = None
+    ) -> bool:
+        """Writes the result of a trial; False if it is not the driver's to finish any more."""
+        given = {"of_search": search, "of_number": number, **values}
+        statement = _finish
+        if driver is not None:
+            statement, given = _finish_held, {**given, "of_driver": driver}
+        return self._write(statement, given, seconds=values["seconds"] or 0.0) == 1
+
+    def claim_trial(self, search: int, number: int, *, of: int | None, driver: int) -> bool:
+        """Takes an open trial over from another driver, or from none; False if it is too late."""
+        given = {"of_search": search, "of_number": number, "of_driver": of, "driver": driver}
+        return self._write(_finish_held, given, seconds=0.0) == 1
 
     def reusable(
         self, among: Sequence[int], key: str, budget: float | None, repeat: int
@@ -159,15 +202,32 @@ class Store:
         *,
         states: Sequence[str] = (),
         number: int | None = None,
+        numbers: Sequence[int] = (),
+        first: int = 0,
+        most: int | None = None,
         columns: Sequence[str] = (),
     ) -> Iterator[Mapping[str, Any]]:
-        """The trials of a search in the order of their numbers, read as they are asked for."""
+        """The trials of a search in the order of their numbers, read as they are asked for.
+
+        Args:
+            search: whose trials.
+            states: only trials in these.
+            number, numbers: only this trial; only these.
+            first, most: from this number on; no more than so many.
+            columns: what is read of each; by default all.
+        """
         query = sa.select(*[trials.c[name] for name in columns] or trials.c)
         query = query.where(trials.c.search == search).order_by(trials.c.number)
         if states:
             query = query.where(trials.c.state.in_(list(states)))
         if number is not None:
             query = query.where(trials.c.number == number)
+        if numbers:
+            query = query.where(trials.c.number.in_(list(numbers)))
+        if first:
+            query = query.where(trials.c.number >= first)
+        if most is not None:
+            query = query.limit(most)
         with self._engine.connect() as connection:
             lazily = connection.execution_options(yield_per=500)
             yield from map(dict, lazily.execute(query).mappings())
@@ -179,11 +239,12 @@ class Store:
             rows = connection.execute(query.group_by(trials.c.state))
             return {state: int(number) for state, number in rows}
 
-    def _write(self, statement: Any, values: Mapping[str, Any], *, seconds: float) -> None:
+    def _write(self, statement: Any, values: Mapping[str, Any], *, seconds: float) -> int:
         with self._engine.connect() as connection:
             self.database.synchronous(connection, full=seconds > _FLUSH_SECONDS)
-            connection.execute(statement, dict(values))
+            rows = int(connection.execute(statement, dict(values)).rowcount)
             connection.commit()
+        return rows
 
 
 def _search_row(row: Mapping[str, Any]) -> SearchRow:

@@ -28,8 +28,8 @@ class Inline:
         """Takes a trial to be evaluated."""
         self._waiting.append((assignment, architecture))
 
-    def collect(self) -> list[tuple[int, Outcome]]:
-        """Evaluates the oldest trial that waits: its number and how it ended."""
+    def collect(self, seconds: float | None = None) -> list[tuple[int, Outcome]]:
+        """Evaluates the oldest trial that waits, however long: its number and how it ended."""
         assignment, architecture = self._waiting.popleft()
         for _ in range(self._attempts):
             outcome = self._evaluator(assignment, lambda: architecture)

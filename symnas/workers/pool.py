@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -62,15 +63,19 @@ class Pool:
         self._waiting.append((assignment, architecture.row))
         self._assign()
 
-    def collect(self) -> list[tuple[int, Outcome]]:
-        """Waits until trials have ended: their numbers and how."""
+    def collect(self, seconds: float | None = None) -> list[tuple[int, Outcome]]:
+        """Waits until trials have ended, no longer than `seconds`: their numbers and how."""
         finished: list[tuple[int, Outcome]] = []
+        until = math.inf if seconds is None else time.monotonic() + seconds
         while not finished:
             self._assign()
             alive = {process.connection: process for process in self._processes if process}
-            for connection in wait(list(alive), self._patience()):
+            patience = min(self._patience(), max(0.0, until - time.monotonic()))
+            for connection in wait(list(alive), patience):
                 finished += self._listen(alive[connection])  # type: ignore[index]
             finished += self._look()
+            if time.monotonic() >= until:
+                break
         return finished
 
     def close(self, *, kill: bool = False) -> None:
