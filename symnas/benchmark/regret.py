@@ -6,6 +6,10 @@ IEEE Trans. Evolutionary Computation 3(4), 1999) of the true front minus that of
 Each objective is scaled to run from 0, its worst feasible value, to 1, its best; the reference
 point is 0, so hypervolumes are shares of the box between the worst and the best. That scaling is
 ours. Before anything feasible is found, the worst feasible value stands for the best found.
+
+Where a table cannot list its architectures, what all searches found together stands for the best.
+The box is then that of local searches, widened to hold all that was found: so it hardly depends on
+who takes part in a comparison, and hypervolumes can be compared between comparisons.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from numpy.typing import NDArray
 
 from symnas.benchmark.base import Table
 from symnas.benchmark.driving import Record, Setup, problem_of
+from symnas.benchmark.optimum import extremes
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +37,8 @@ class Yardstick:
 
     Attributes:
         signs: `(objectives,)`, 1 for what is maximised, -1 for what is minimised.
-        worst, best: of each objective alone, among feasible architectures, larger is better.
+        worst, best: of each objective alone, among feasible architectures, larger is better; with
+            several objectives, as far as local searches know where not all are known.
         top: the quality of all feasible architectures together.
         known: whether all architectures are known; otherwise it is the best that was found.
     """
@@ -67,6 +73,11 @@ class Yardstick:
                 f"{', '.join(setup.objectives)}."
             )
         worst, best = values.min(axis=0), values.max(axis=0)
+        if rows is None and len(signs) > 1:
+            low, high = extremes(
+                table, setup.objectives, problem_of(table, setup, 0), budget=setup.budget
+            )
+            worst, best = np.fmin(worst, low), np.fmax(best, high)
         bare = cls(signs, worst, best, 0.0, rows is not None)
         return attrs.evolve(bare, top=bare.quality(values, last=True)[-1])
 

@@ -34,7 +34,7 @@ def unit(comparison: Comparison, table: str) -> str:
     """What regrets are measured in."""
     names = comparison.setups[table].objectives
     if len(names) > 1:
-        return "share of hypervolume"
+        return "hypervolume, of the box from worst to best"
     return comparison.tables[table].columns[names[0]].unit or names[0]
 
 
@@ -76,6 +76,8 @@ def notes(comparison: Comparison, table: str) -> list[str]:
         f"Regret to {least} after so many {comparison.axis}, in {unit(comparison, table)}: mean ± "
         f"standard error; median at the last; ms of real time a proposal."
     ]
+    if len(comparison.setups[table].objectives) > 1:
+        found.append(_box(comparison, table))
     reasons: dict[str, list[str]] = {}
     for (algorithm, where, seed), record in comparison.records.items():
         if where == table and record.ending:
@@ -88,6 +90,17 @@ def notes(comparison: Comparison, table: str) -> list[str]:
         shown = ", ".join(who[:3]) + (f" and {len(who) - 3} more" if len(who) > 3 else "")
         found.append(f"{shown} {reason}")
     return found
+
+
+def _box(comparison: Comparison, table: str) -> str:
+    """Between which values hypervolume is, and how much of it the best front has."""
+    yardstick = comparison.yardsticks[table]
+    names = comparison.setups[table].objectives
+    worst, best = yardstick.signs * yardstick.worst, yardstick.signs * yardstick.best
+    ranges = [f"{n} from {w:.5g} to {b:.5g}" for n, w, b in zip(names, worst, best, strict=True)]
+    how = "" if yardstick.known else " (as local searches and these found them)"
+    front = "The true front" if yardstick.known else "The front of all that was found"
+    return f"The box is {', '.join(ranges)}{how}. {front} has {yardstick.top:.5g} of it."
 
 
 def show(comparison: Comparison) -> None:
