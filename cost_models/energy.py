@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import attrs
 
 from symnas.architecture.architecture import Architecture
+from symnas.costs.accelerators.edge import Edge
 from symnas.costs.accelerators.hardware import Hardware, installed, load, zigzag_version
 from symnas.costs.accelerators.mapper import OBJECTIVES, Mapper
 from symnas.costs.accelerators.nests import Nest, Untranslated, nests_of
@@ -22,9 +23,13 @@ from symnas.searching.checks import at_least, one_of
 _MICRO = 1e-6  # microjoules in a picojoule
 
 
+def _name_or_edge(accelerator: Any) -> str | Edge:
+    return accelerator if isinstance(accelerator, Edge) else str(accelerator)
+
+
 @attrs.frozen(order=False)
 class _OnAccelerator(CostModel):
-    accelerator: str = attrs.field(default="eyeriss_like", converter=str)
+    accelerator: str | Edge = attrs.field(default="eyeriss_like", converter=_name_or_edge)
     lpf_limit: int = attrs.field(default=6, validator=at_least(1))
     workers: int = attrs.field(default=2, validator=at_least(1), eq=False)
     objective: str = attrs.field(default="edp", validator=one_of(OBJECTIVES), kw_only=True)
@@ -46,7 +51,7 @@ class _OnAccelerator(CostModel):
 
     @property
     def device(self) -> str:
-        return Path(self.accelerator).stem
+        return "edge" if isinstance(self.accelerator, Edge) else Path(self.accelerator).stem
 
     @property
     def device_name(self) -> str:
@@ -69,7 +74,7 @@ class _OnAccelerator(CostModel):
             MappingFailed: a layer fits no mapping.
         """
         hardware = self._hardware()
-        plans = [[(op, _nests(op, piece)) for op in piece.operations] for piece in pieces]
+        plans = [[(op, nests_in(op, piece)) for op in piece.operations] for piece in pieces]
         mapper = Mapper(
             hardware,
             self.lpf_limit,
@@ -103,6 +108,8 @@ class _OnAccelerator(CostModel):
         return self._pick(*hardware.outermost(moved.weights + moved.reads, moved.writes))
 
     def _hardware(self) -> Hardware:
+        if isinstance(self.accelerator, Edge):
+            return self.accelerator.hardware()
         return load(self.accelerator, self.mapping)
 
 
@@ -124,7 +131,8 @@ class Energy(_OnAccelerator):
 
     Args:
         accelerator: "eyeriss_like", "edge_tpu_like", "tpu_like" or another description that comes
-            with ZigZag, or the path of one's own in the same format (.yaml). What the array of
+            with ZigZag, or the path of one's own in the same format (.yaml), or an `Edge` of
+            `symnas.costs.accelerators.edge`, whose mapping is its dataflow. What the array of
             "edge_tpu_like" and "tpu_like" runs in parallel is fixed, elsewhere it is searched.
         lpf_limit: the most loops whose orders are tried.
         workers: processes.
@@ -169,7 +177,12 @@ class Cycles(_OnAccelerator):
         return cycles
 
 
-def _nests(operation: Operation, piece: Piece) -> tuple[Nest, ...]:
+def nests_in(operation: Operation, piece: Piece) -> tuple[Nest, ...]:
+    """The loops of an operation of a piece.
+
+    Raises:
+        CostFailed: it multiplies and accumulates, and has none.
+    """
     try:
         return nests_of(operation)
     except Untranslated as error:

@@ -8,16 +8,19 @@ both: it is priced once for each hardware.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
+from symnas.costs.accuracy import Accuracy
 from symnas.costs.bound_measured import MeasuredCost
 from symnas.costs.bound_table import TableCost
+from symnas.costs.scopes import TooCoupled
 from symnas.costs.structure import Columns, Structure, aligned, structure_of
 from symnas.costs.table import CostTable, Term
+from symnas.costs.tabulate import pieces_of_space
 from symnas.errors import DeclarationError
 from symnas.language.choices import contains_choice
 from symnas.searchspace import nodes
@@ -73,6 +76,10 @@ def resolved(model: CostModel, architecture: Architecture) -> CostModel:
         DeclarationError: it comes with none.
     """
     values = architecture.task.get(KEY, {}).get(model.name)
+    space = architecture.space
+    if values is None and space is not None:
+        node = _node(model, space)
+        values = node.value(architecture.row, nodes.PROGRAM)
     if values is None:
         raise DeclarationError(_not_joined(model))
     return attrs.evolve(model, **values)
@@ -81,7 +88,8 @@ def resolved(model: CostModel, architecture: Architecture) -> CostModel:
 def bind_hardware(model: CostModel, space: Space) -> BoundCost:
     """A model with choices of its own, bound: its table has their decisions too.
 
-    Linear in the number of hardwares, each of which is priced.
+    Linear in the number of machines, each of which is priced: by itself, or with the others where
+    the model has `price_each(pieces, models)`, which gives `(models, pieces)` numbers.
 
     Raises:
         DeclarationError: the choices are not joined with the space.
@@ -91,18 +99,39 @@ def bind_hardware(model: CostModel, space: Space) -> BoundCost:
     columns = structure.closed(nodes.columns_of(node))
     if any(structure.floats[c] for c in columns):
         return MeasuredCost(model, space, note="the hardware has float decisions")
-    tables: dict[tuple[int, ...], CostTable] = {}
-    error = None
+    machines: dict[tuple[int, ...], CostModel] = {}
     for index in np.argwhere(structure.reachable(columns)).tolist():
         row = [-1] * len(structure)
         for column, value in zip(columns, index, strict=True):
             row[column] = value if value < structure.sizes[column] else -1
-        bound = attrs.evolve(model, **node.value(row, nodes.PROGRAM)).bind(space)
+        machines[tuple(index)] = attrs.evolve(model, **node.value(row, nodes.PROGRAM))
+    found = _tables(list(machines.values()), space)
+    if isinstance(found, str):
+        return MeasuredCost(model, space, note=found)
+    tables, error = found
+    stacked = _stacked(structure, columns, dict(zip(machines, tables, strict=True)))
+    return TableCost(model, space, stacked, error)
+
+
+def _tables(
+    machines: Sequence[CostModel], space: Space
+) -> tuple[list[CostTable], Accuracy | None] | str:
+    """The tables of machines and the error of one, or why there are none."""
+    first = machines[0]
+    at_once = getattr(first, "price_each", None)
+    if at_once is not None and first.tabular:
+        try:
+            pieces = pieces_of_space(space)
+            return pieces.tables_of(lambda given: at_once(given, machines))
+        except TooCoupled as problem:
+            return str(problem)
+    bounds = []
+    for machine in machines:
+        bound = machine.bind(space)
         if not isinstance(bound, TableCost):
-            return MeasuredCost(model, space, note=bound.note)
-        tables[tuple(index)] = bound.table
-        error = bound.error
-    return TableCost(model, space, _stacked(structure, columns, tables), error)
+            return bound.note
+        bounds.append(bound)
+    return [bound.table for bound in bounds], bounds[-1].error
 
 
 def _stacked(
@@ -123,12 +152,21 @@ def _stacked(
 
 
 def _node(model: CostModel, space: Space) -> nodes.Node:
+    node = _joined(model, space)
+    if node is None and KEY in space._task:
+        # Its choices may be those of the space nevertheless, joined under another name.
+        joined = space.with_hardware([model])
+        node = _joined(model, joined) if joined.columns == space.columns else None
+    if node is None:
+        raise DeclarationError(_not_joined(model))
+    return node
+
+
+def _joined(model: CostModel, space: Space) -> nodes.Node | None:
     node: nodes.Node | None = space._extras.get("task")
     for key in (KEY, model.name):
         inner = dict(node.items) if isinstance(node, nodes.Mapping) else {}
         node = inner.get(key)
-    if node is None:
-        raise DeclarationError(_not_joined(model))
     return node
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from symnas.costs.pool import Pool
 from symnas.costs.quiet import quiet
 from symnas.costs.record import Recorder, Run
 from symnas.costs.scopes import NOTHING, Scopes, TooCoupled
+from symnas.costs.structure import Columns
 from symnas.costs.table import CostTable, Term
 from symnas.errors import SymnasError
 from symnas.searchspace.nodes import PROGRAM
@@ -30,6 +32,20 @@ Found = TypeVar("Found")
 # Networks that are built as ever, to check the tables against; and how often tables are mended.
 HELD_OUT = 100
 ROUNDS = 4
+
+
+@attrs.frozen(eq=False)
+class Layout:
+    """Tables before any price.
+
+    Attributes:
+        tables: for each scope, the entries that rows can reach `(n,)`, and the pieces that stand in
+            each `(n, places)`.
+        used: the pieces that need a price.
+    """
+
+    tables: dict[Columns, tuple[NDArray[Any], NDArray[Any]]]
+    used: list[int]
 
 
 class SpacePieces:
@@ -47,6 +63,7 @@ class SpacePieces:
         self._pool = Pool(space)
         self.held_out: list[tuple[list[int], Run]] = []
         self.scopes = Scopes(space, self._observe, seed)
+        self._layouts: dict[bool, Layout] = {}
         with quiet():
             self.scopes.learn()
             self._check()
@@ -58,25 +75,50 @@ class SpacePieces:
             price: given all distinct pieces at once.
             storage: whether the pieces are parameters, each where it is owned, instead of calls.
         """
-        groups = {
-            scope: wanted
-            for scope, numbers in self.scopes.groups().items()
-            if (wanted := [n for n in numbers if self._is_storage(n) == storage])
-        }
-        tables = {scope: self.scopes.table(scope, wanted) for scope, wanted in groups.items()}
-        used = {int(p) for _, seen in tables.values() for p in np.unique(seen)}
-        for _, run in self.held_out:
-            used.update(piece for place, piece in run if (place[1] == "parameters") == storage)
-        used.discard(NOTHING)
-        prices = self._priced(price, sorted(used))
+        layout = self._layout(storage)
+        prices = self._priced(price, layout.used)
+        table = self._table(layout, prices)
+        return table, self._accuracy(table, prices, storage)
+
+    def tables_of(
+        self, price: Callable[[Sequence[Piece]], NDArray[np.float64]], storage: bool = False
+    ) -> tuple[list[CostTable], Accuracy]:
+        """As `tables`, for several costs at once, and the error of the first.
+
+        Args:
+            price: given all distinct pieces, `(costs, pieces)` numbers.
+            storage: as of `tables`.
+        """
+        layout = self._layout(storage)
+        given = np.asarray(price([self.recorder.pieces[n] for n in layout.used]), np.float64)
+        each = [self._priced(lambda pieces, row=row: row, layout.used) for row in given]
+        tables = [self._table(layout, prices) for prices in each]
+        return tables, self._accuracy(tables[0], each[0], storage)
+
+    def _layout(self, storage: bool) -> Layout:
+        """Which pieces stand in which table, whatever they cost."""
+        if storage not in self._layouts:
+            groups = {
+                scope: wanted
+                for scope, numbers in self.scopes.groups().items()
+                if (wanted := [n for n in numbers if self._is_storage(n) == storage])
+            }
+            tables = {scope: self.scopes.table(scope, wanted) for scope, wanted in groups.items()}
+            used = {int(p) for _, seen in tables.values() for p in np.unique(seen)}
+            for _, run in self.held_out:
+                used.update(p for place, p in run if (place[1] == "parameters") == storage)
+            used.discard(NOTHING)
+            self._layouts[storage] = Layout(tables, sorted(used))
+        return self._layouts[storage]
+
+    def _table(self, layout: Layout, prices: NDArray[np.float64]) -> CostTable:
         terms = []
-        for scope, (codes, seen) in tables.items():
+        for scope, (codes, seen) in layout.tables.items():
             values = np.zeros(self.scopes.structure.entries(scope))
             values[codes] = prices[seen].sum(axis=1)
             terms.append(Term(scope, values.reshape(self.scopes.structure.shape(scope))))
         bias = sum(float(term.values) for term in terms if not term.columns)
-        table = CostTable(bias, [term for term in terms if term.columns])
-        return table, self._accuracy(table, prices, storage)
+        return CostTable(bias, [term for term in terms if term.columns])
 
     def _priced(self, price: Price, used: list[int]) -> NDArray[np.float64]:
         prices = np.zeros(len(self.recorder.pieces) + 1)  # the last one is that of NOTHING

@@ -413,7 +413,8 @@ class Space:
         from symnas.costs.hardware import KEY, hardware_of
 
         found = hardware_of(costs)
-        return self.with_task({KEY: found}) if found else self
+        # What is joined already stays, so that its decisions keep their ids and order.
+        return self.with_task({KEY: {**self._task.get(KEY, {}), **found}}) if found else self
 
     def summary(self, costs: Sequence[Any] = (), seed: int = 0) -> Any:
         """A table for people: decisions, size, costs, and whether constraints can be met.

@@ -23,7 +23,7 @@ _DATAFLOWS: dict[str, dict[str, str]] = {
     # ISCA 2017, Section 2: weights stay in a systolic array, inputs move across, sums down.
     "tpu_like": {"D1": "K, 32", "D2": "C, 32"},
 }
-_LINKS = {"O": "O", "W": "I2", "I": "I1"}
+LINKS = {"O": "O", "W": "I2", "I": "I1"}
 
 
 @attrs.frozen(eq=False)
@@ -146,13 +146,13 @@ def zigzag_version() -> str:
 def _dataflow(accelerator: str) -> list[dict[str, Any]]:
     fixed = _DATAFLOWS.get(accelerator)
     if fixed is None:
-        return [{"name": "default", "memory_operand_links": _LINKS}]
+        return [{"name": "default", "memory_operand_links": LINKS}]
     spread = {dimension: [loop] for dimension, loop in fixed.items()}
     # A depthwise convolution has one channel in each group: the groups take their place.
     apart = {d: [loop.replace("K,", "G,") for loop in loops] for d, loops in spread.items()}
     return [
-        {"name": "default", "spatial_mapping": spread, "memory_operand_links": _LINKS},
-        {"name": "depthwise", "spatial_mapping": apart, "memory_operand_links": _LINKS},
+        {"name": "default", "spatial_mapping": spread, "memory_operand_links": LINKS},
+        {"name": "depthwise", "spatial_mapping": apart, "memory_operand_links": LINKS},
     ]
 
 
