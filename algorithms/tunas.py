@@ -135,7 +135,7 @@ class _TuNAS(OneShotRun):
         columns = {id_: column for column, id_ in enumerate(problem.space.columns)}
         self.decisions = {columns[d.id]: d for d in self.controller.policy.decisions}
         # How decisions are relaxed is found out now, so that no epoch depends on where it is done.
-        roles = workshop.net.relaxation.roles if settings.op_warmup else {}
+        roles = workshop.net.roles if settings.op_warmup else {}
         self.operations = [c for c in self.decisions if roles.get(c) == "modules"]
         self.widest = widest(workshop.net) if settings.filter_warmup else {}
 

@@ -119,7 +119,7 @@ __all__ = [
 
 
 # Submodules that people reach as attributes: `sn.data.mnist5k()`.
-_SUBMODULES = ("benchmark", "data", "predictors", "rewards", "testing")
+_SUBMODULES = ("benchmark", "data", "flow", "predictors", "rewards", "testing")
 
 
 def __getattr__(name: str) -> Any:

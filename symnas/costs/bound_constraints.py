@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from symnas.costs.bound import BoundCost, Bounds
+from symnas.costs.bound_part import on_part
 from symnas.costs.constraints import Constraint, Constraints, Predicate
 from symnas.costs.feasible import Ceiling, Feasible, Limit, Sampler
 from symnas.costs.independent import Independent
@@ -25,6 +26,7 @@ from symnas.errors import DeclarationError, Infeasible
 if TYPE_CHECKING:
     from symnas.costs.independent import Probabilities
     from symnas.costs.model import CostModel
+    from symnas.searchspace.parts import Part
     from symnas.searchspace.space import Seed, Space
 
 Rows = NDArray[np.int32]
@@ -113,16 +115,23 @@ class BoundConstraints:
 
     Attributes:
         space: what they are bound to.
+        unbound: what was bound.
         costs: each bound cost once, cheapest first.
         metrics: the constraints on metrics, which no mask can know.
         dear: whether a cost among them is dear to measure.
         note: why some limits on tables could not be used for drawing; "" otherwise.
     """
 
-    def __init__(self, constraints: Constraints, space: Space) -> None:
+    def __init__(
+        self,
+        constraints: Constraints,
+        space: Space,
+        costs: Mapping[str, BoundCost] | None = None,
+    ) -> None:
         self.space = space
+        self.unbound = constraints
         self.metrics = constraints.metrics
-        bound: dict[str, BoundCost] = {}
+        bound = dict(costs or {})
         checks: list[LimitedCost | BoundPredicate] = []
         for constraint in constraints.costs:
             model = constraint.cost
@@ -131,9 +140,18 @@ class BoundConstraints:
             checks.append(LimitedCost(constraint, bound[model.name]))
         checks += [BoundPredicate(function, space) for function in constraints.predicates]
         self.checks = tuple(sorted(checks, key=lambda check: check.expense))
-        self.costs = tuple(sorted(bound.values(), key=lambda cost: cost.model.expense))
+        used = [bound[name] for name in dict.fromkeys(c.cost.name for c in constraints.costs)]
+        self.costs = tuple(sorted(used, key=lambda cost: cost.model.expense))
         self.dear = any(check.dear for check in checks)
         self.note = ""
+
+    def on(self, part: Part, costs: Mapping[str, BoundCost] | None = None) -> BoundConstraints:
+        """The same constraints on a part of the space; costs already bound to it may be given."""
+        own = dict(costs or {})
+        for cost in self.costs:
+            if cost.name not in own:
+                own[cost.name] = on_part(cost, part)
+        return BoundConstraints(self.unbound, part, own)
 
     # What tables tell ---------------------------------------------------------------------------
 

@@ -38,9 +38,9 @@ class PartCost(BoundCost):
         return self._whole(self._part.lift(rows))
 
 
-def bind_part(model: CostModel, part: Part) -> BoundCost:
-    """A cost on a part; a table again, where the part is told by values of single decisions."""
-    whole = model.bind(part.parent)
+def on_part(whole: BoundCost, part: Part) -> BoundCost:
+    """A bound cost on a part of its space; a table again, where values of single decisions tell it."""
+    model = whole.model
     if part._limit is None and isinstance(whole, TableCost):
         table = CostTable(whole.table.bias, _restricted(whole.table.terms, part))
         return TableCost(model, part, table, whole.error)

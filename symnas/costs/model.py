@@ -203,9 +203,9 @@ class CostModel(Comparable):
         if self.needs_input and space.input is None:
             raise ValueError(_no_input(self.name, "sn.Space(program, input=(3, 32, 32))"))
         if isinstance(space, Part):
-            from symnas.costs.bound_part import bind_part
+            from symnas.costs.bound_part import on_part
 
-            return bind_part(self, space)
+            return on_part(self.bind(space.parent), space)
         if self._has_choices:
             from symnas.costs.hardware import bind_hardware
 

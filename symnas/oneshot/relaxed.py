@@ -26,6 +26,7 @@ from symnas.oneshot.logits import Logits
 from symnas.oneshot.workshop import Workshop
 from symnas.searching.checks import at_least, number
 from symnas.searchspace import nodes
+from symnas.searchspace.parts import columns_in, flattened
 from symnas.supernet.supernet import Supernet
 from symnas.supernet.survey import parts_of
 from symnas.tasks.batches import Batch
@@ -320,7 +321,7 @@ def without_weights(net: Supernet) -> dict[str, Tensor]:
     >>> [free.tolist() for free in without_weights(sn.Supernet(space)).values()]
     [[False, True]]
     """
-    root, columns, relaxation = net.space._compiled.root, net.space.columns, net.relaxation
+    root, columns, relaxation = net.whole._compiled.root, net.whole.columns, net.relaxation
     known = {(place, name): not w.buffer for (place, name, _), w in net.weights.known.items()}
     stored = {place for (place, _), trained in known.items() if trained}
     # Kept while they are looked up by their ids.
@@ -370,4 +371,13 @@ def without_weights(net: Supernet) -> dict[str, Tensor]:
                 # Where one decision makes several such modules, none of them may have parameters.
                 free_here = torch.tensor(kinds)
                 found[columns[column]] = found.get(columns[column], free_here) & free_here
-    return {id_: bare for id_, bare in found.items() if bare.any()}
+    whole = dict(zip(columns, range(len(columns)), strict=True))
+    kept = flattened(net.space, net.whole)
+    own = dict(zip(columns_in(net.space, net.whole), net.space.columns, strict=True))
+    told = {}
+    for id_, bare in found.items():
+        column = whole[id_]
+        bare = bare if kept[column] is None else bare[torch.tensor(kept[column])]
+        if column in own and bare.any() and (kept[column] is None or not bare.all()):
+            told[own[column]] = bare
+    return told

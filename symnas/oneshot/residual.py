@@ -155,7 +155,7 @@ def zero_residuals(
 
 def _scales(net: Supernet, row: Any) -> dict[str, str]:
     """The names of the stored scales of a network's batch norms that are trained, by their paths."""
-    network = net._network(net._row(row))
+    network = net._network(row)
     paths = {
         id(module._parameters): path
         for path, module in network.module.named_modules()

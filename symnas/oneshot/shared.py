@@ -82,14 +82,23 @@ def task_of(algorithm: OneShot, task: Any) -> Any:
     return task if algorithm.retrain or not isinstance(task, Task) else SharedTask(task, algorithm)
 
 
-def prepare(run: OneShotRun, task: Any, folder: Path, show: Shown) -> None:
+def prepare(
+    run: OneShotRun, task: Any, folder: Path, show: Shown, before: Path | None = None
+) -> None:
     """Has the run train its supernet when it is first asked.
+
+    Args:
+        run: at its beginning.
+        task: of the search.
+        folder: where the supernet's checkpoint is kept.
+        show: `show(epochs done, epochs in all, numbers)`, called after each epoch.
+        before: the checkpoint of another supernet, whose weights this one begins with.
 
     Raises:
         SymnasError: the task or the objective is not what a supernet can be trained for.
     """
     own = task.task if isinstance(task, SharedTask) else task
-    training = Training(run, check_task(run.algorithm, run.problem, own), folder, show)
+    training = Training(run, check_task(run.algorithm, run.problem, own), folder, show, before)
     run.train_with(training)
     if isinstance(task, SharedTask):
         task.space, task.folder, task.seed = run.problem.space, folder, run.problem.seed

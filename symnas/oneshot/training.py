@@ -40,18 +40,22 @@ class Training:
         task: whose data and recipe.
         folder: where checkpoints are kept.
         show: `show(epochs done, epochs in all, numbers)`, called after each epoch.
+        before: the checkpoint of another supernet, whose weights this one begins with; or None.
     """
 
     run: OneShotRun
     task: Task
     folder: Path
     show: Shown
+    before: Path | None = None
 
     def __call__(self) -> Supernet:
         """Trains, or goes on where a killed training was; gives the supernet."""
         algorithm, problem = self.run.algorithm, self.run.problem
         device = self.task._device()
         net = supernet_of(problem, algorithm, device)
+        if self.before is not None and self.before.exists():
+            net.load_state_dict(self._read(self.before)["net"])
         workshop = Workshop(self.task, net, problem, algorithm.epochs, device)
         with seeded(derive(problem.seed, "begin"), device):
             self.run.begin(workshop)
@@ -70,16 +74,20 @@ class Training:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return []
+        saved = self._read(path)
         try:
-            saved = torch.load(path, weights_only=True, map_location="cpu")
             net.load_state_dict(saved["net"])
             self.run.load(saved["run"])
             return list(saved["history"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise StorageError(
-                f"The checkpoint {path} cannot be read ({type(error).__name__}: {error}). Remove it to "
-                "train the supernet anew."
-            ) from error
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise _unreadable(path, error) from error
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, Any]:
+        try:
+            return dict(torch.load(path, weights_only=True, map_location="cpu"))
+        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise _unreadable(path, error) from error
 
     def _save(self, net: Supernet, history: list[dict[str, float]]) -> None:
         saved = {"net": net.state_dict(), "run": self.run.state(), "history": history}
@@ -89,6 +97,13 @@ class Training:
     def _write(self, told: dict[str, Any]) -> None:
         text = json.dumps(told, indent=1)
         write_whole(self.folder / TRAINING, lambda path: path.write_text(text))
+
+
+def _unreadable(path: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"The checkpoint {path} cannot be read ({type(error).__name__}: {error}). Remove it to "
+        "train the supernet anew."
+    )
 
 
 def supernet_of(problem: Problem, algorithm: OneShot, device: torch.device) -> Supernet:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
+from symnas.searchspace.parts import columns_in, flattened
 from symnas.supernet.supernet import Supernet
 
 
@@ -23,18 +25,25 @@ def widest(net: Supernet) -> dict[int, int]:
     >>> widest(sn.Supernet(space))
     {0: 0}
     """
-    relaxation, found = net.relaxation, {}
+    relaxation, roles, found = net.relaxation, net.roles, {}
+    columns, kept = columns_in(net.space, net.whole), flattened(net.space, net.whole)
     for column, decision in enumerate(net.space.decisions):
-        if decision.kind != "ordinal" or relaxation.roles[column] in ("modules", "depth"):
+        at = columns[column]
+        if decision.kind != "ordinal" or roles[column] in ("modules", "depth"):
             continue
+        values = kept[at] or list(range(decision.size))
         for part in relaxation.parts.values():
-            if column in part.columns:
+            if at in part.columns:
                 row, shapes = list(relaxation.base), []
-                for value in range(decision.size):
-                    row[column] = value
+                for value in values:
+                    row[at] = value
                     shapes.append(relaxation._shape_at(part, row))
                 if any(shape != shapes[0] for shape in shapes):
-                    found[column] = relaxation.base[column]
+                    sizes = [sum(map(math.prod, shape.values())) for shape in shapes]
+                    whole = relaxation.base[at]
+                    found[column] = (
+                        values.index(whole) if whole in values else sizes.index(max(sizes))
+                    )
     return found
 
 

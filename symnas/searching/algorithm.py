@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from symnas.flow.stage import Stage
     from symnas.searching.problem import Problem
 
 Rows = NDArray[np.int32]
@@ -40,6 +41,23 @@ class Algorithm(abc.ABC):
                 "use an algorithm for several, such as NSGA2."
             )
 
+    def over(self, *decisions: str, trials: int | tuple[int, ...] | None = None) -> Stage:
+        """This algorithm as one stage of a flow, see `sn.flow`.
+
+        Args:
+            decisions: what it searches there: groups, names, ids or patterns (`"**.kernel_size"`),
+                each with all that is nested in it; "model" for all without a group. By default all
+                that is left.
+            trials: how many. Several increasing numbers for the inner search of a nested flow.
+
+        >>> from symnas import algorithms as alg
+        >>> print(alg.RandomSearch().over("hardware", trials=40))
+        RandomSearch() over hardware, 40 trials
+        """
+        from symnas.flow.stage import Stage
+
+        return Stage(self, decisions, trials)
+
     def as_dna_generator(self, seed: int = 0) -> Any:
         """This algorithm as a `pg.DNAGenerator`, for PyGlove's own `pg.sample`."""
         from symnas.searching.generator import as_dna_generator
@@ -48,7 +66,13 @@ class Algorithm(abc.ABC):
 
 
 class Run(abc.ABC):
-    """One run of an algorithm on one problem."""
+    """One run of an algorithm on one problem.
+
+    Attributes:
+        stage: which part of a flow made the latest proposal; "" outside flows.
+    """
+
+    stage: str = ""
 
     @abc.abstractmethod
     def ask(self, n: int) -> Rows:
@@ -64,4 +88,10 @@ class Run(abc.ABC):
         """Results: scores are `(n, objectives)`, larger is better, NaN is a failed trial.
 
         They come in the order of proposal; those at one budget do, where there are several. The rows may be proposals of an earlier run that is continued.
+        """
+
+    def replay(self, rows: Rows, stage: str) -> None:  # noqa: B027  # most runs need no note
+        """Takes note of proposals of an earlier run, made by this stage, instead of being asked.
+
+        They are marked in the problem already. Flows find out by it where they were.
         """

@@ -46,6 +46,7 @@ class Assignment:
     folder: str
     budget: float | None = None
     repeat: int = 0
+    stage: str = ""
 
 
 @attrs.frozen
@@ -69,6 +70,7 @@ class TaskTrial:
         number: the trial's number in its search, from 0.
         seed: 32 bits; `random`, `numpy` and `torch` are seeded with it before the task begins.
         budget: what successive halving grants (epochs, say), or None.
+        stage: which search of a flow proposed it; "" outside flows.
         device: where to compute: "cpu", "cuda:1".
     """
 
@@ -79,6 +81,7 @@ class TaskTrial:
         self.seed = assignment.seed
         self.budget = assignment.budget
         self.repeat = assignment.repeat
+        self.stage = assignment.stage
         self.device = device
         self._folder = assignment.folder
         self._on_report = on_report

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Recorded trials that are read at once, and what is read of them.
 _CHUNK = 500
 _COLUMNS = ("number", "row", "told", "seed", "budget", "repeat", "state", "scores", "reason",
-            "costs", "reused_number", "driver")  # fmt: skip
+            "costs", "reused_number", "stage", "driver")  # fmt: skip
 
 
 @attrs.frozen
@@ -112,10 +112,12 @@ class Journal:
         *,
         told: int,
         budget: float | None = None,
+        stage: str = "",
     ) -> Entry:
         """Writes a proposal; finished at once if another search has evaluated the same."""
         costs = self.setting.costs_of(row)
-        assignment = self._assignment(number, trial_seed(self.setting.seed, number), budget)
+        seed = trial_seed(self.setting.seed, number)
+        assignment = self._assignment(number, seed, budget, stage=stage)
         entry = Entry(row, told, assignment, "running", None, driver=self.driver)
         values = proposal(entry, architecture, costs)
         reused = self._reusable(architecture.key, assignment, costs)
@@ -159,10 +161,11 @@ class Journal:
         return attrs.evolve(entry, state=state, scores=scores, reason=reason)
 
     def _entry(self, row: Mapping[str, Any]) -> Entry:
+        number, seed, stage = row["number"], row["seed"], row["stage"]
         return Entry(
             row=np.array([loads(row["row"])], dtype=np.int32),
             told=row["told"],
-            assignment=self._assignment(row["number"], row["seed"], row["budget"], row["repeat"]),
+            assignment=self._assignment(number, seed, row["budget"], row["repeat"], stage),
             state=row["state"],
             scores=loads(row["scores"]),
             reason=row["reason"],
@@ -171,10 +174,15 @@ class Journal:
         )
 
     def _assignment(
-        self, number: int, seed: int, budget: float | None = None, repeat: int = 0
+        self,
+        number: int,
+        seed: int,
+        budget: float | None = None,
+        repeat: int = 0,
+        stage: str | None = "",
     ) -> Assignment:
         folder = str(self.store.folder(self.search, number))
-        return Assignment(number, seed, folder, budget, repeat)
+        return Assignment(number, seed, folder, budget, repeat, stage or "")
 
     def _reusable(
         self, key: str, assignment: Assignment, costs: Mapping[str, float]
@@ -203,6 +211,7 @@ def proposal(
         "architecture": architecture.to_json(),
         "budget": entry.assignment.budget,
         "repeat": entry.assignment.repeat,
+        "stage": entry.assignment.stage,
         "seed": entry.assignment.seed,
         "told": entry.told,
         "costs": dumps(costs),

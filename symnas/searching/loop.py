@@ -115,6 +115,8 @@ class Loop:
         while self.told < entry.told:
             self._tell_next()
         row = self.problem.propose(entry.row, entry.assignment.budget)[0]
+        if number >= len(self.initial):
+            self.run.replay(entry.row, entry.assignment.stage)
         self._begin(number, row, entry.assignment.budget)
         if entry.scores is not None:
             self._results[number] = entry.scores
@@ -135,7 +137,10 @@ class Loop:
         budget = next(reversed(self.problem.budgets_of(rows[0])), None)
         self._begin(number, rows[0], budget)
         architecture = self.problem.space.decode(rows[0])
-        entry = self.journal.begin(number, rows, architecture, told=self.told, budget=budget)
+        stage = self.run.stage if number >= len(self.initial) else ""
+        entry = self.journal.begin(
+            number, rows, architecture, told=self.told, budget=budget, stage=stage
+        )
         if entry.scores is not None:  # another search of the study has evaluated it
             self._results[number] = entry.scores
             self.progress.finished(entry)

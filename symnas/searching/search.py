@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from symnas.errors import StudyChanged
+from symnas.flow.flow import Flow
+from symnas.flow.run import FlowRun
+from symnas.flow.weights import equip, staged_task
 from symnas.oneshot.algorithm import OneShot, OneShotRun
 from symnas.oneshot.shared import prepare, task_of
 from symnas.searching.algorithm import Algorithm
@@ -104,6 +107,8 @@ def search(
     call_of_task(task)
     _check_limits(trials, seconds, ahead, on_change)
     _check_drivers(drivers, study, algorithm, on_change)
+    if isinstance(algorithm, Flow):
+        task = staged_task(algorithm, task)
     if isinstance(algorithm, OneShot):
         task = task_of(algorithm, task)
         trials = 1 if trials is None and seconds is None else trials
@@ -183,6 +188,8 @@ def _run(
         else Pool(settings, setting.task, setting.metrics, setting.space)
     )
     run = setting.algorithm.start(problem)
+    if isinstance(run, FlowRun):
+        equip(run, setting.task, store.folder(row, SUPERNET), shown.training)
     if isinstance(run, OneShotRun):
         prepare(run, setting.task, store.folder(row, SUPERNET), shown.training)
         if len(setting.initial) and not run.algorithm.retrain:
@@ -229,7 +236,8 @@ def _check_drivers(drivers: int, study: Any, algorithm: Algorithm, on_change: st
             f"`on_change` ({on_change!r}) is for one driver, `drivers` is {drivers}. Make the call "
             'with drivers=1 and trials=1 first, then start them all with on_change="error".'
         )
-    if isinstance(algorithm, OneShot):
+    leaves = algorithm.leaves() if isinstance(algorithm, Flow) else [algorithm]
+    if any(isinstance(leaf, OneShot) for leaf in leaves):
         raise ValueError(
             f"`drivers` ({drivers}): {type(algorithm).__name__} trains one supernet, in one process."
         )

@@ -241,6 +241,40 @@ def join(space: Space, inner: Part, inner_rows: Any, outer: Part, outer_rows: An
     return rows
 
 
+def flattened(part: Space, whole: Space) -> list[list[int] | None]:
+    """What a part of a part of ... a space keeps: for each column of the whole, its values, or None.
+
+    Raises:
+        ValueError: it is no part of that space.
+    """
+    if part is whole:
+        return [None] * len(whole)
+    if not isinstance(part, Part):
+        raise ValueError(f"{part!r} is no part of {whole!r}.")
+    above = flattened(part.parent, whole)
+    columns = columns_in(part.parent, whole)
+    for i, kept in enumerate(part.kept):
+        if kept is not None:
+            values = above[columns[i]]
+            above[columns[i]] = list(kept) if values is None else [values[v] for v in kept]
+    return above
+
+
+def columns_in(part: Space, whole: Space) -> list[int]:
+    """The columns of the whole that those of a part are."""
+    if part is whole or not isinstance(part, Part):
+        return list(range(len(whole)))
+    above = columns_in(part.parent, whole)
+    return [above[i] for i in part.free]
+
+
+def whole_of(space: Space) -> Space:
+    """The space that a part of a part of ... is of; a whole space itself."""
+    while isinstance(space, Part):
+        space = space.parent
+    return space
+
+
 def matching(space: Space, key: str) -> list[int]:
     """The columns that an id, a name, or a pattern (`**` for anything) matches."""
     found = [i for i, d in enumerate(space.decisions) if key in (d.id, d.name)]

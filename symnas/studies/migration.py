@@ -14,7 +14,7 @@ _KEY = {"sqlite": "integer not null primary key", "postgresql": "serial primary 
 
 # Version -> what brings a study of that version to the next one.
 STEPS: Mapping[int, tuple[str, ...]] = {
-    1: (  # several drivers to a search
+    1: (  # several drivers to a search; flows
         """create table drivers (
             id {key},
             search integer not null references searches (id),
@@ -23,6 +23,7 @@ STEPS: Mapping[int, tuple[str, ...]] = {
             began float not null,
             ended float
         )""",
+        "alter table trials add column stage varchar(200)",
         "alter table trials add column driver integer references drivers (id)",
     ),
 }

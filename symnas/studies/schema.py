@@ -65,5 +65,6 @@ trials = sa.Table(
     sa.Column("reports", sa.Text),  # JSON list of [step, value]
     sa.Column("reused_search", sa.Integer, sa.ForeignKey("searches.id")),
     sa.Column("reused_number", sa.Integer),
+    sa.Column("stage", sa.String(200)),  # which search of a flow proposed it
     sa.Column("driver", sa.Integer, sa.ForeignKey("drivers.id")),  # who evaluates it, if shared
 )

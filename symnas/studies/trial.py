@@ -38,6 +38,7 @@ class Trial:
         seconds: wall-clock time of the evaluation.
         started: seconds since 1970.
         seed: what the random generators were seeded with.
+        stage: which search of a flow proposed it, such as "1.3"; "" outside flows.
         budget: what the evaluation could spend, in the task's unit (epochs for `sn.Task`); None,
             but for algorithms of several fidelities.
         reports: pairs (step, value) that the task reported on its way.
@@ -59,6 +60,7 @@ class Trial:
     seed: int
     budget: float | None
     repeat: int
+    stage: str
     reports: tuple[tuple[float, float], ...]
     reused: tuple[str, int] | None
     path: Path = attrs.field(repr=False)
@@ -147,6 +149,7 @@ def read_trial(
         seed=row["seed"],
         budget=row["budget"],
         repeat=row["repeat"],
+        stage=row["stage"] or "",
         reports=tuple((step, value) for step, value in loads(row["reports"]) or ()),
         reused=None if reused is None else (names.get(row["reused_search"], "?"), reused),
         path=path,

@@ -48,12 +48,12 @@ class Relaxation:
     """
 
     def __init__(self, net: Supernet) -> None:
-        self.net, self.space = net, net.space
-        self.root = net.space._compiled.root
+        self.net, self.space = net, net.whole
+        self.root = net.whole._compiled.root
         # Templates of its own: while a network is put together, another may have to be run.
         self._pool = Pool(1024)
         self.parts = {part.place: part for part in parts_of(self.root)}
-        self.sizes = [column.size for column in net.space._compiled.columns]
+        self.sizes = [column.size for column in net.whole._compiled.columns]
         self._shapes: dict[object, dict[str, tuple[int, ...]]] = {}
         self._masks: dict[object, tuple[Mask, ...]] = {}
         self._traced: dict[tuple[int, ...], dict[str, tuple[Any, Any]]] = {}
@@ -64,10 +64,10 @@ class Relaxation:
         for column in sorted(arguments - set(self.roles)):
             self.roles[column] = kind
         for column in range(len(self.sizes)):
-            if net.space._compiled.columns[column].kind == "float":
+            if net.whole._compiled.columns[column].kind == "float":
                 self.roles[column] = "sampled" if column in arguments else "outside"
             self.roles.setdefault(column, "outside")
-        if net.space.input is not None or "input" in net.space._extras:
+        if net.whole.input is not None or "input" in net.whole._extras:
             with _random_weights(net):
                 self._try()
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from symnas.architecture.architecture import Architecture
 from symnas.errors import SymnasError
+from symnas.searchspace.parts import Part, columns_in, flattened, whole_of
 from symnas.supernet.assembler import Assembler
 from symnas.supernet.mixtures import Weights
 from symnas.supernet.network import Network
@@ -59,6 +60,8 @@ class Supernet(nn.Module):
 
     Attributes:
         space, sharing: as given.
+        whole: the space that the given one is a part of, or itself. Its are the weights, so that
+            supernets of different parts can take over one another's.
         weights: the stored weights; the supernet's parameters.
 
     Raises:
@@ -98,10 +101,11 @@ class Supernet(nn.Module):
         if sharing not in ("entangled", "separate"):
             raise ValueError(f'`sharing` ({sharing!r}) must be "entangled" or "separate".')
         self.space = space
+        self.whole = whole_of(space)
         self.sharing = sharing
         self.__dict__.update(_caches())
-        survey = Survey(space, self._pool, sharing == "separate")
-        self.weights = Store(space, survey)
+        survey = Survey(self.whole, self._pool, sharing == "separate")
+        self.weights = Store(self.whole, survey)
 
     @property
     def apart(self) -> dict[str, int]:
@@ -148,10 +152,12 @@ class Supernet(nn.Module):
         Raises:
             ValueError: an id or a shape does not fit, or a decision has neither weights nor a row.
         """
-        columns = {d.id: c for c, d in enumerate(self.space.decisions)}
         _check_weights(weights, self.space)
+        fixed = [-1] * len(self.whole) if row is None else self._row(row)
+        if self.space is not self.whole:
+            weights = self._of_whole(weights, fixed)
+        columns = {d.id: c for c, d in enumerate(self.whole.decisions)}
         roles = self.relaxation.roles
-        fixed = [-1] * len(columns) if row is None else self._row(row)
         soft: dict[int, list[int]] = {}
         straight = set()
         for id_, weight in weights.items():
@@ -166,7 +172,7 @@ class Supernet(nn.Module):
                 fixed[column] = support[0]
             else:
                 soft[column] = support
-        for decision, column in zip(self.space.decisions, columns.values(), strict=True):
+        for decision, column in zip(self.whole.decisions, columns.values(), strict=True):
             known = column in soft or fixed[column] >= 0 or roles[column] == "outside"
             if not known and row is None:
                 raise ValueError(
@@ -174,7 +180,7 @@ class Supernet(nn.Module):
                 )
         network = self._mixture(fixed, soft, frozenset(straight))
         assert network.weights is not None
-        network.weights.of.update({c: weights[self.space.columns[c]] for c in soft})
+        network.weights.of.update({c: weights[self.whole.columns[c]] for c in soft})
         self._selected = network
         return self
 
@@ -182,6 +188,12 @@ class Supernet(nn.Module):
     def relaxation(self) -> Relaxation:
         """How each decision is relaxed: found at the first use, see `Relaxation`."""
         return Relaxation(self)
+
+    @property
+    def roles(self) -> dict[int, str]:
+        """How the decisions of the space are relaxed, by column; see `Relaxation`."""
+        roles, columns = self.relaxation.roles, columns_in(self.space, self.whole)
+        return {c: roles[at] for c, at in enumerate(columns) if at in roles}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Runs what is selected or mixed.
@@ -254,7 +266,7 @@ class Supernet(nn.Module):
         """A supernet of the same space with weights of its own."""
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        memo[id(self.space)] = self.space
+        memo[id(self.space)], memo[id(self.whole)] = self.space, self.whole
         # Not what is kept for speed: networks hold slices of the weights.
         kept = {"relaxation": None, **_caches()}
         for key, value in self.__dict__.items():
@@ -269,12 +281,12 @@ class Supernet(nn.Module):
     def _assembler(self) -> Assembler:
         if self._assembled is None:
             self._assembled = Assembler(
-                self.space._compiled.root, self.weights, TEMPLATES, self._networks.clear
+                self.whole._compiled.root, self.weights, TEMPLATES, self._networks.clear
             )
         return self._assembled
 
     def _real(self, row: Any) -> tuple[nn.Module, list[RealPart]]:
-        module, parts = real(self.space._compiled.root, self._row(row))
+        module, parts = real(self.whole._compiled.root, self._row(row))
         if not isinstance(module, nn.Module):
             raise SymnasError(
                 f"The program makes a {type(module).__name__}; a supernet needs a torch.nn.Module."
@@ -287,7 +299,27 @@ class Supernet(nn.Module):
         found = np.asarray(row, np.int32).reshape(-1)
         if not self.space.is_row(found):
             raise ValueError(f"`row` ({found.tolist()}) is no row of {self.space!r}.")
-        return [int(value) for value in found]
+        part, rows = self.space, found[None]
+        while isinstance(part, Part):
+            part, rows = part.parent, part.lift(rows)
+        return [int(value) for value in rows[0]]
+
+    def _of_whole(self, weights: Mapping[str, Tensor], fixed: list[int]) -> dict[str, Tensor]:
+        """The weights of a part's decisions as weights of the whole's; `fixed` gets its values."""
+        kept = flattened(self.space, self.whole)
+        for column, values in enumerate(kept):
+            if values is not None and len(values) == 1:
+                fixed[column] = values[0]
+        columns = dict(zip(self.space.columns, columns_in(self.space, self.whole), strict=True))
+        found = {}
+        for id_, weight in weights.items():
+            decision = self.whole.decisions[columns[id_]]
+            values = kept[columns[id_]]
+            if values is not None:
+                spread = weight.new_zeros(decision.size)
+                weight = spread.index_put((torch.tensor(values, device=weight.device),), weight)
+            found[decision.id] = weight
+        return found
 
     def _network(self, row: Any) -> Network:
         key = np.asarray(row.row if isinstance(row, Architecture) else row, np.int32).tobytes()
