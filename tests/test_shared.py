@@ -207,6 +207,47 @@ def test_who_is_late_leaves_the_trials_of_others(study: str, start: Start, log: 
     assert found.ended is None  # the other one goes on
 
 
+@pytest.mark.parametrize("study", ["postgresql"], indirect=True)
+def test_the_result_of_who_was_taken_for_dead_does_not_count(
+    study: str, start: Start, log: Path, tmp_path: Path
+) -> None:
+    lost = start(takes=2.0)
+    wait_for(lambda: bool(evaluated(log)))
+    engine = sa.create_engine(study, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:  # as if its machine could not be reached any more
+        ended = sa.text(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid in (select pid from "
+            "pg_locks where locktype = 'advisory') and query like '%advisory%' and pid <> :me"
+        )
+        me = connection.execute(sa.text("select pg_backend_pid()")).scalar()
+        assert len(list(connection.execute(ended, {"me": me}))) == 1
+    engine.dispose()
+    other = start(trials=4)
+    assert code(other) == 0
+    found = sn.Study.open(study)
+    assert (other.pid, 0) in evaluated(log) and len(found) == 4
+    assert code(lost) == 1
+    assert "The same call continues" in log.with_name(f"error {lost.pid}").read_text()
+    assert (
+        trajectory(sn.Study.open(study))
+        == trajectory(found)
+        == trajectory(alone(tmp_path, trials=4))
+    )
+
+
+def test_drivers_have_workers_of_their_own(tmp_path: Path, log: Path) -> None:
+    study = str(tmp_path / "s.db")
+    given = {"drivers": 2, "takes": 0.05}
+    second = PROCESSES.Process(target=in_process, args=(log, study, given))
+    second.start()
+    shared = drive(study, log, workers=sn.Workers(n=1, threads=1), **given)
+    assert code(second) == 0
+    assert trajectory(shared) == trajectory(alone(tmp_path))
+    assert sorted(number for _, number in evaluated(log)) == list(range(TRIALS))
+    assert len({process for process, _ in evaluated(log)}) == 2
+    assert os.getpid() not in {process for process, _ in evaluated(log)}
+
+
 def test_one_alone_and_several_keep_apart(study: str, start: Start, log: Path) -> None:
     shared = start(takes=0.3, trials=4)
     wait_for(lambda: bool(evaluated(log)))

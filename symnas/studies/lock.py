@@ -59,7 +59,7 @@ def taking_part(store: Store, name: str, *, shared: bool) -> Iterator[Locks | No
     with contextlib.ExitStack() as stack:
         locks: Locks
         if store.database.dialect == "postgresql":
-            locks = stack.enter_context(_server_locks(store.database.engine))
+            locks = stack.enter_context(_server_locks(store))
         else:
             if shared and (store.database.dialect != "sqlite" or _fcntl() is None):
                 raise SymnasError(
@@ -140,8 +140,9 @@ def _lock(file: IO[str], shared: bool, wait: bool) -> bool:
 class _ServerLocks:
     """Advisory locks of PostgreSQL, held by a session of their own."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, label: str) -> None:
         self._connection = connection
+        self._label = label
         for setting, value in _KEEPALIVE.items():
             connection.exec_driver_sql(f"set {setting} = {value}")
         # A server's locks are common to all schemas of a database: names are made ours by a table.
@@ -159,15 +160,24 @@ class _ServerLocks:
     def _call(self, function: str, name: str) -> object:
         digest = hashlib.sha256(f"symnas {self._scope} {name}".encode()).digest()
         key = int.from_bytes(digest[:8], "big", signed=True)
-        return self._connection.execute(sa.select(getattr(sa.func, function)(key))).scalar()
+        try:
+            return self._connection.execute(sa.select(getattr(sa.func, function)(key))).scalar()
+        except sa.exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            raise SymnasError(
+                f"The connection with `{self._label}` that showed that this process lives is lost "
+                f"({error.orig}), and with it its trials that are open. The same call continues."
+            ) from error
 
 
 @contextlib.contextmanager
-def _server_locks(engine: sa.Engine) -> Iterator[_ServerLocks]:
+def _server_locks(store: Store) -> Iterator[_ServerLocks]:
     # No transaction stays open on it, and none of the study's own is on this connection.
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    connect = store.database.engine.connect
+    with connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
-            yield _ServerLocks(connection)
+            yield _ServerLocks(connection, store.database.label)
         finally:
             connection.invalidate()  # closes it: with the session all its locks are gone
 
