@@ -86,6 +86,21 @@ def test_summary_by_hand():
     assert line["ms"] > 0
 
 
+def test_what_others_need_to_come_as_far():
+    steps = {"slow": [[0, 0], [1, 0], [2, 0], [3, 0]], "fast": [[3, 0], [0, 0], [0, 1], [0, 2]],
+             "never": [[0, 0], [0, 1], [0, 2], [0, 3]]}  # fmt: skip
+    found = compare(
+        {name: Scripted(rows) for name, rows in steps.items()}, grid(), seeds=1, evaluations=4,
+        progress=False,
+    )  # fmt: skip
+    told = found.matches("slow").set_index("algorithm")
+    assert told.needed["fast"] == 1 and np.isnan(told.needed["never"])
+    assert (told.regret == 3.0).all()  # 33 is the best, 30 was found
+    assert found.matches("slow", at=1).set_index("algorithm").needed["never"] == 1
+    with pytest.raises(ValueError, match="must be one of slow, fast, never"):
+        found.matches("other")
+
+
 def test_files(tmp_path):
     found = compare(ALGORITHMS, grid((6, 6)), seeds=3, evaluations=12, progress=False)
     written = {path.name for path in found.save(tmp_path)}

@@ -122,6 +122,42 @@ class Comparison:
         names = ["table", "algorithm", self.axis, "runs", "mean", "median", "stderr"]
         return pd.DataFrame(lines, columns=[*names, "distinct", "infeasible", "ms"])
 
+    def matches(self, algorithm: str, at: float | None = None) -> pd.DataFrame:
+        """What the others need to come as far as one algorithm does: a line a table and algorithm.
+
+        Columns: `regret` to be matched, the algorithm's mean at a checkpoint; `needed`, after how
+        many evaluations (or seconds) the mean regret of the other is at most that, NaN where it is
+        not within its searches.
+
+        Args:
+            algorithm: whose mean regret is to be matched.
+            at: after so many evaluations (or seconds), by default at the last checkpoint.
+
+        Raises:
+            ValueError: no algorithm has that name.
+        """
+        import pandas as pd
+
+        if algorithm not in self.algorithms:
+            known = ", ".join(self.algorithms)
+            raise ValueError(f"`algorithm` ({algorithm!r}) must be one of {known}.")
+        at = self.checkpoints[-1] if at is None else at
+        lines = []
+        for table in self.tables:
+            if not self.seeds(algorithm, table):
+                continue
+            level = float(self.regrets(algorithm, table, [at]).mean())
+            points = self.points(table)
+            for other in self.algorithms:
+                if other == algorithm or not self.seeds(other, table):
+                    continue
+                below = (
+                    self.regrets(other, table, points).mean(axis=0) <= level + 10.0**-EQUAL_DIGITS
+                )
+                needed = points[below.argmax()] if below.any() else np.nan
+                lines.append((table, other, level, needed))
+        return pd.DataFrame(lines, columns=["table", "algorithm", "regret", "needed"])
+
     def frame(self) -> pd.DataFrame:
         """One line an evaluation: what it gave, and the regret after it (in order of proposal)."""
         import pandas as pd
