@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Peer: the module that runs it, the package, and how to install that.
 MODULES = {
     "optuna": ("symnas.benchmark.peers_optuna", "optuna", 'pip install "symnas[optuna]"'),
-    "synetune": ("symnas.benchmark.peers_synetune", "syne-tune", "pip install syne-tune"),
-    "pymoo": ("symnas.benchmark.peers_pymoo", "pymoo", "pip install pymoo"),
+    "synetune": ("symnas.benchmark.peers_synetune", "syne-tune", 'pip install "symnas[peers]"'),
+    "pymoo": ("symnas.benchmark.peers_pymoo", "pymoo", 'pip install "symnas[peers]"'),
     "pyglove": ("symnas.benchmark.peers_pyglove", "pyglove", "pip install pyglove"),
 }
 NAMES = (
