@@ -15,7 +15,7 @@ from symnas.oneshot.shared import prepare, task_of
 from symnas.searching.algorithm import Algorithm
 from symnas.searching.carry import carry
 from symnas.searching.crew import Alone
-from symnas.searching.evaluation import Evaluator, call_of_task
+from symnas.searching.evaluation import call_of_task
 from symnas.searching.journal import Journal
 from symnas.searching.loop import Limits, Loop
 from symnas.searching.progress import Progress, duration
@@ -27,8 +27,7 @@ from symnas.studies.lock import taking_part
 from symnas.studies.record import check_unchanged
 from symnas.studies.store import SUPERNET, SearchRow, Store
 from symnas.studies.study import Study
-from symnas.workers.inline import Inline
-from symnas.workers.pool import Pool
+from symnas.workers.places import Place, opened
 from symnas.workers.settings import Workers
 
 
@@ -45,7 +44,7 @@ def search(
     seconds: float | None = None,
     study: str | os.PathLike[str] | None = None,
     name: str | None = None,
-    workers: int | Workers = 1,
+    workers: int | str | Workers = 1,
     drivers: int = 1,
     ahead: int | None = None,
     initial: Sequence[Any] = (),
@@ -74,7 +73,8 @@ def search(
         seconds: no trial begins later than this after the call.
         study: path of a SQLite file, a database URL, or None to keep nothing beyond the process.
         name: of this search within the study, by default "search".
-        workers: number of processes, or `sn.Workers(...)` with limits; 1 is this process.
+        workers: number of processes, 1 is this process; "ray" or "ray://HOST:10001" for a Ray
+            cluster; or `sn.Workers(...)` with limits.
         drivers: how many processes make this same call, at once, to share the search; on other
             machines as well, if the study is PostgreSQL. They may come and go, and be killed.
         ahead: proposal i uses results up to i - ahead, so any number of workers up to it makes the
@@ -122,16 +122,17 @@ def search(
     name = name or "search"
     with (
         taking_part(store, name, shared=drivers > 1) as locks,
+        opened(settings) as place,
         Progress(setting, total, progress) as shown,
     ):
         with turn(locks, name):
-            row = _begin(store, name, setting, settings.n * drivers, ahead, on_change, shown)
-        if drivers > 1 and row.record["ahead"] < settings.n * drivers:
+            row = _begin(store, name, setting, place.n * drivers, ahead, on_change, shown)
+        if drivers > 1 and row.record["ahead"] < place.n * drivers:
             shown.say(
                 f"Workers will idle: this search has at most {row.record['ahead']} trials open."
             )
         with driving(store, row, locks) as driver:
-            ending = _run(store, row, setting, settings, Limits(trials, seconds), shown, driver)
+            ending = _run(store, row, setting, place, Limits(trials, seconds), shown, driver)
     found = Study(store, row, setting.space)
     _summarize(found, shown, ending)
     return found
@@ -175,18 +176,14 @@ def _run(
     store: Store,
     row: SearchRow,
     setting: Setting,
-    settings: Workers,
+    place: Place,
     limits: Limits,
     shown: Progress,
     driver: Driver | None,
 ) -> str:
     problem = setting.problem()
     shown.watch(problem)
-    workplace: Inline | Pool = (
-        Inline(Evaluator(setting.task, setting.metrics), settings.retries)
-        if settings.inline
-        else Pool(settings, setting.task, setting.metrics, setting.space)
-    )
+    workplace = place.workplace(setting)
     run = setting.algorithm.start(problem)
     if isinstance(run, FlowRun):
         equip(run, setting.task, store.folder(row, SUPERNET), shown.training)
@@ -202,7 +199,7 @@ def _run(
         crew=(
             Alone(journal, workplace)
             if driver is None
-            else Together(journal, workplace, settings.n, driver)
+            else Together(journal, workplace, place.n, driver)
         ),
         progress=shown,
         ahead=row.record["ahead"],

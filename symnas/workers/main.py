@@ -13,6 +13,8 @@ import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 if TYPE_CHECKING:
     from symnas.searching.evaluation import Evaluator
     from symnas.searchspace.space import Space
@@ -44,10 +46,12 @@ def _serve(connection: Connection) -> None:
     def report(step: float, value: float) -> None:
         connection.send(("report", (step, value)))
 
+    from symnas.searching.evaluation import Assignment
+
     while True:
         assignment, row = connection.recv()
-        outcome = evaluate(assignment, functools.partial(space.decode, row), report)
-        connection.send(("done", outcome))
+        outcome = evaluate(Assignment(*assignment), functools.partial(space.decode, row), report)
+        connection.send(("done", attrs.astuple(outcome, recurse=False)))
 
 
 def _prepare(setup: dict[str, Any]) -> tuple[Evaluator, Space]:

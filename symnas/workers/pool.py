@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from symnas.errors import SymnasError
 from symnas.searching.evaluation import Assignment, Outcome
 from symnas.workers.payload import pack
 from symnas.workers.process import WorkerProcess
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 Row = tuple[int, ...]
 
-_LOOK_SECONDS = 1.0  # how often a silent worker is looked at
-_MEMORY_SECONDS = 0.1
+_LOOK_SECONDS = 1.0  # how often is looked while no worker runs
 
 
 class Pool:
@@ -52,9 +52,9 @@ class Pool:
         self._payload = pack(task, metrics, space)
         self._device = device
         self._threads = workers.threads_each
-        self._processes: list[WorkerProcess | None] = [None] * workers.n
+        self._processes: list[WorkerProcess | None] = [None] * (workers.n or 1)
         self._waiting: deque[tuple[Assignment, Row]] = deque()
-        self._sent: dict[int, Row] = {}  # number of a running trial -> its row
+        self._sent: dict[int, tuple[Assignment, Row]] = {}  # the running trials by number
         self._failures: dict[int, int] = {}
 
     def submit(self, assignment: Assignment, architecture: Architecture) -> None:
@@ -85,7 +85,7 @@ class Pool:
             process.close()
         for process in processes:
             process.kill() if kill or not process.idle else process.wait()
-        self._processes = [None] * self._settings.n
+        self._processes = [None] * len(self._processes)
         self._waiting.clear()
 
     def _assign(self) -> None:
@@ -96,8 +96,8 @@ class Pool:
                 starting += 1
             elif process and process.idle and self._waiting:
                 assignment, row = self._waiting.popleft()
-                self._sent[assignment.number] = row
-                process.assign(assignment, row)
+                self._sent[assignment.number] = (assignment, row)
+                process.assign(attrs.astuple(assignment), row)
 
     def _start(self, index: int) -> WorkerProcess:
         setup = {
@@ -117,11 +117,11 @@ class Pool:
         if kind == "ready":
             process.ready = True
         elif kind == "broken":
-            raise process.refuse_start(content)
+            raise _refuse_start(content)
         elif kind == "report":
             process.reports.append(content)
         else:
-            return self._ended(process, content)
+            return self._ended(process, Outcome(*content))
         return []
 
     def _look(self) -> list[tuple[int, Outcome]]:
@@ -133,52 +133,47 @@ class Pool:
                 continue  # has something to say first
             if process.ended():
                 finished += self._lost(process, "")
-            elif process.assignment is None:
-                continue
-            elif timeout is not None and process.seconds() > timeout:
-                finished += self._lost(process, f"timeout: no result after {timeout:g} s")
-            elif memory is not None and (used := process.memory()) > memory:
-                why = f"memory: {used / 1e9:.2f} GB used, {memory / 1e9:.2f} GB allowed"
+            elif process.number is not None and (why := process.over(timeout, memory)):
                 finished += self._lost(process, why)
         return finished
 
     def _lost(self, process: WorkerProcess, why: str) -> list[tuple[int, Outcome]]:
-        if not why:  # it closed the connection: give it the moment that dying takes
-            deadline = time.monotonic() + _LOOK_SECONDS
-            while not process.ended() and time.monotonic() < deadline:
-                time.sleep(0.005)
-            why = process.ended() or "the process of the trial closed its connection"
+        why = why or process.why_silent()
         process.kill()
         self._processes[self._processes.index(process)] = None
         if not process.ready:
-            raise process.refuse_start(why)
-        if process.assignment is None:
+            raise _refuse_start(why)
+        if process.number is None:
             return []  # between trials: nothing is lost, another one takes its place
         return self._ended(process, Outcome(None, why, process.began, process.seconds()))
 
     def _ended(self, process: WorkerProcess, outcome: Outcome) -> list[tuple[int, Outcome]]:
-        assignment = process.assignment
-        assert assignment is not None
-        process.assignment = None
-        row = self._sent.pop(assignment.number)
+        number, process.number = process.number, None
+        assert number is not None
+        sent = self._sent.pop(number)
         if outcome.reason is not None:
-            failures = self._failures.pop(assignment.number, 0) + 1
+            failures = self._failures.pop(number, 0) + 1
             if failures <= self._settings.retries:
-                self._failures[assignment.number] = failures
-                self._waiting.appendleft((assignment, row))
+                self._failures[number] = failures
+                self._waiting.appendleft(sent)
                 return []
-        self._failures.pop(assignment.number, None)
-        return [(assignment.number, attrs.evolve(outcome, reports=tuple(process.reports)))]
+        self._failures.pop(number, None)
+        return [(number, attrs.evolve(outcome, reports=tuple(process.reports)))]
 
     def _patience(self) -> float:
         """Seconds to wait for messages before the workers are looked at."""
-        patience = _LOOK_SECONDS if self._settings.memory is None else _MEMORY_SECONDS
-        if self._settings.timeout is not None:
-            for process in self._processes:
-                if process and process.assignment:
-                    left = self._settings.timeout - process.seconds()
-                    patience = min(patience, max(0.0, left) + 0.001)
-        return patience
+        timeout, memory = self._settings.timeout, self._settings.memory
+        alive = [process for process in self._processes if process]
+        return min((p.patience(timeout, memory) for p in alive), default=_LOOK_SECONDS)
+
+
+def _refuse_start(why: str) -> SymnasError:
+    """The error for a worker that never became ready."""
+    return SymnasError(
+        f"A worker process could not start: {why}. Define the task, and the classes of the "
+        "space, in modules that a fresh Python process can import; or evaluate in this "
+        "process with workers=1."
+    )
 
 
 def _device(index: int) -> str:

@@ -1,4 +1,9 @@
-"""One worker process as its parent sees it: started, spoken with, watched, ended."""
+"""One worker process as its parent sees it: started, spoken with, watched, ended.
+
+The parent is a search's own process (`symnas.workers.pool`), or a Ray actor on some machine, which
+gets this module by value (`symnas.workers.supervisor`). So nothing here may import symnas, and
+messages are plain data: an import of symnas is an import of torch, for a process that only waits.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +17,9 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from symnas.errors import SymnasError
-from symnas.searching.evaluation import Assignment
-
 _EXIT_SECONDS = 1.0
+_LOOK_SECONDS = 1.0  # how often a silent worker is looked at
+_MEMORY_SECONDS = 0.1
 
 
 class WorkerProcess:
@@ -25,13 +29,14 @@ class WorkerProcess:
     is never imported again, and no state is inherited by a fork.
 
     Args:
-        setup: what the child is told first: `path`, `argv`, `payload`, `device`, `threads`.
+        setup: what the child is told first: `path`, `argv`, `payload`, `device`, `threads`;
+            and where it starts: `cwd`, by default here.
         threads: for the numeric libraries that read it from the environment.
     """
 
     def __init__(self, setup: dict[str, Any], threads: int) -> None:
         ours, theirs = socket.socketpair()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(setup["path"])}
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = str(threads)
         with theirs:
@@ -40,13 +45,14 @@ class WorkerProcess:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment,
+                cwd=setup.get("cwd"),
                 start_new_session=True,
             )
         self.connection = Connection(ours.detach())
         with contextlib.suppress(OSError):  # died at once: told by `ended`
             self.connection.send({**setup, "pythonpath": os.environ.get("PYTHONPATH")})
         self.ready = False
-        self.assignment: Assignment | None = None
+        self.number: int | None = None  # of the trial that it evaluates
         self.reports: list[tuple[float, float]] = []
         self.since = 0.0  # time.monotonic() of the assignment
         self.began = 0.0  # time.time() of it
@@ -54,11 +60,11 @@ class WorkerProcess:
     @property
     def idle(self) -> bool:
         """Whether it waits for a trial."""
-        return self.ready and self.assignment is None
+        return self.ready and self.number is None
 
-    def assign(self, assignment: Assignment, row: tuple[int, ...]) -> None:
-        """Gives it a trial."""
-        self.assignment, self.reports = assignment, []
+    def assign(self, assignment: tuple[Any, ...], row: tuple[int, ...]) -> None:
+        """Gives it a trial: the fields of an `Assignment`, the first of which is the number."""
+        self.number, self.reports = assignment[0], []
         self.since, self.began = time.monotonic(), time.time()
         with contextlib.suppress(OSError):
             self.connection.send((assignment, row))
@@ -90,6 +96,28 @@ class WorkerProcess:
                     total += member.memory_info().rss
         return total
 
+    def over(self, timeout: float | None, memory: int | None) -> str | None:
+        """Which limit its trial breaks, or None: seconds, resident bytes."""
+        if timeout is not None and self.seconds() > timeout:
+            return f"timeout: no result after {timeout:g} s"
+        if memory is not None and (used := self.memory()) > memory:
+            return f"memory: {used / 1e9:.2f} GB used, {memory / 1e9:.2f} GB allowed"
+        return None
+
+    def patience(self, timeout: float | None, memory: int | None) -> float:
+        """Seconds until it must be looked at although it says nothing."""
+        patience = _LOOK_SECONDS if memory is None else _MEMORY_SECONDS
+        if timeout is None or self.number is None:
+            return patience
+        return min(patience, max(0.0, timeout - self.seconds()) + 0.001)
+
+    def why_silent(self) -> str:
+        """Why it closed its connection; it is given the moment that dying takes."""
+        deadline = time.monotonic() + _LOOK_SECONDS
+        while not self.ended() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.ended() or "the process of the trial closed its connection"
+
     def close(self) -> None:
         """Tells it to end, by closing the connection; `kill` makes sure."""
         self.connection.close()
@@ -106,11 +134,3 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-
-    def refuse_start(self, why: str) -> SymnasError:
-        """The error for a worker that never became ready."""
-        return SymnasError(
-            f"A worker process could not start: {why}. Define the task, and the classes of the "
-            "space, in modules that a fresh Python process can import; or evaluate in this "
-            "process with workers=1."
-        )
