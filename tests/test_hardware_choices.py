@@ -111,3 +111,32 @@ def test_multi_hardware_is_relative_to_a_reference():
         cm.MultiHardware([small, small], reference=[1, 1])
     with pytest.raises(sn.DeclarationError, match="reference"):
         cm.MultiHardware([small, large], reference=[1])
+
+
+@attrs.frozen(order=False)
+class Looked(sn.CostModel):
+    """Measured network by network."""
+
+    name: str
+    power: int
+    unit = "ms"
+
+    def measure(self, architecture):
+        return float(architecture.build().out_features) ** self.power
+
+
+@pytest.mark.parametrize("reduce", ["mean", "max"])
+def test_several_devices_whose_costs_are_no_tables(reduce):
+    space = sn.Space(sn.nn.Linear(4, sn.oneof([2, 4])))
+    shared = cm.MultiHardware([Looked("a", 1), Looked("b", 2)], reduce, reference=[2, 8])
+    bound = shared.bind(space)
+    both = np.array([[1.0, 0.5], [2.0, 2.0]])  # relative to the references
+    assert bound([[0], [1]]) == pytest.approx(
+        both.mean(axis=1) if reduce == "mean" else both.max(axis=1)
+    )
+    assert float(bound.expected({"out_features": [1.0, 0.0]})) == pytest.approx(
+        0.75 if reduce == "mean" else 1.0
+    )
+    study = sn.search(space, alg.RandomSearch(), lambda a: 1.0, maximize="x",
+                      subject_to=[shared <= 1.5], progress=False)  # fmt: skip
+    assert [t.row for t in study.trials] == [(0,)]

@@ -46,29 +46,29 @@ class _CombinedCost(BoundCost):
 class SumCost(_CombinedCost):
     """A weighted sum of costs of which not all are tables."""
 
-    model: Weighted
+    def __init__(self, model: Weighted, space: Space, parts: Sequence[BoundCost]) -> None:
+        super().__init__(model, space, parts)
+        self._sum = model  # `model` may be another one, as which the cost is seen
 
     def _costs(self, rows: Rows) -> NDArray[np.float64]:
-        total = np.full(len(rows), self.model.constant)
-        for factor, part in zip(self.model.factors, self.parts, strict=True):
+        total = np.full(len(rows), self._sum.constant)
+        for factor, part in zip(self._sum.factors, self.parts, strict=True):
             total += factor * part(rows)
         return total
 
     def expected(self, probabilities: Probabilities | None = None) -> torch.Tensor:
         """The weighted sum of the parts' expectations: as exact as those."""
-        total = torch.tensor(self.model.constant, dtype=torch.float64)
-        for factor, part in zip(self.model.factors, self.parts, strict=True):
+        total = torch.tensor(self._sum.constant, dtype=torch.float64)
+        for factor, part in zip(self._sum.factors, self.parts, strict=True):
             total = total + factor * part.expected(probabilities)
         return total
 
     def upper(self, q: float = 0.95) -> BoundCost:
-        return _upper_sum(self, self.model, self.parts, q)
+        return _upper_sum(self, self._sum, self.parts, q)
 
 
 class SumTable(TableCost):
     """A weighted sum of tables."""
-
-    model: Weighted
 
     def __init__(
         self,
@@ -79,12 +79,13 @@ class SumTable(TableCost):
         parts: Sequence[BoundCost],
     ) -> None:
         super().__init__(model, space, table, error)
+        self._sum = model  # `model` may be another one, as which the cost is seen
         self.parts = tuple(parts)
 
     def upper(self, q: float = 0.95) -> BoundCost:
         if self.error is not None:
             return super().upper(q)
-        return _upper_sum(self, self.model, self.parts, q)
+        return _upper_sum(self, self._sum, self.parts, q)
 
 
 def _upper_sum(cost: BoundCost, model: Weighted, parts: Sequence[BoundCost], q: float) -> BoundCost:
@@ -101,7 +102,7 @@ def _upper_sum(cost: BoundCost, model: Weighted, parts: Sequence[BoundCost], q: 
             f"upper: a safety for {cost.name!r} does not follow from its parts, as it has "
             "differences. Take the safety of each part."
         )
-    return bound_sum(model, cost.space, safe)
+    return bound_sum(model, cost.space, safe).seen_as(cost.model)
 
 
 def bound_sum(model: Weighted, space: Space, parts: Sequence[BoundCost]) -> BoundCost:
