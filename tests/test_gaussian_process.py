@@ -96,6 +96,17 @@ def test_the_kind_of_features_that_explains_results_gets_the_weight() -> None:
     assert kernel.weights[1] > 5 * kernel.weights[0]
 
 
+def test_half_of_many_results_tell_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = encoded(220, 3)
+    scores = Ranks(np.asarray(known.parts[1].toarray() @ np.arange(12.0))).scores
+    squared = distances(known, known)
+    quick = likeliest_kernel(squared, scores)
+    monkeypatch.setattr("symnas.predictors.kernel.MANY", 1000)
+    slow = likeliest_kernel(squared, scores)
+    assert quick.evidence != slow.evidence
+    assert quick.evidence == pytest.approx(slow.evidence, abs=1.0)
+
+
 def test_results_one_by_one_say_the_same_as_all_at_once() -> None:
     known, pool = encoded(30, 4), encoded(50, 5)
     scores = np.random.default_rng(6).normal(size=30)
