@@ -213,3 +213,19 @@ def test_mistakes_are_told_before_anything_runs():
                                             name="op"), nn.Linear(4, sn.oneof([1, 2]))))  # fmt: skip
     with pytest.raises(ValueError, match="further in"):
         search(depth, sn.flow.nested(random.over("w", trials=2), random.over(trials=2)))
+
+
+def test_a_flow_is_told_in_studies_and_reports(tmp_path):
+    flow = sn.flow.nested(
+        alg.RandomSearch().over("hardware", trials=2), alg.RandomSearch().over(trials=3)
+    )
+    study = search(toy(), flow, study=tmp_path / "s.db")
+    assert study.frame()["stage"].tolist() == ["0"] * 3 + ["1"] * 3
+    text = study.report(tmp_path / "r.html").read_text()
+    assert "A nested flow searched" in text and "RandomSearch() over hardware, 2 trials" in text
+    # Another flow is not continued by mistake.
+    other = sn.flow.nested(
+        alg.RandomSearch().over("hardware", trials=2), alg.RandomSearch().over(trials=4)
+    )
+    with pytest.raises(sn.StudyChanged, match="algorithm"):
+        search(toy(), other, study=tmp_path / "s.db")

@@ -79,7 +79,7 @@ class Stage:
         return found
 
     def __str__(self) -> str:
-        head, *rest = str(self.algorithm).splitlines()
+        head, *rest = told_shortly(self.algorithm).splitlines()
         told = f" over {', '.join(self.decisions)}" if self.decisions else ""
         if self.trials is not None:
             numbers = self.trials if isinstance(self.trials, tuple) else (self.trials,)
@@ -87,6 +87,27 @@ class Stage:
         if self.shrink is not None:
             told += f", then shrink by {self.shrink}"
         return "\n".join([head + told, *rest])
+
+
+def told_shortly(algorithm: Algorithm) -> str:
+    """An algorithm with what is not as by default; a flow as a tree.
+
+    >>> from symnas import algorithms as alg
+    >>> told_shortly(alg.RegularizedEvolution(population_size=50))
+    'RegularizedEvolution(population_size=50)'
+    """
+    kind = type(algorithm)
+    if kind.__str__ is not object.__str__ or not attrs.has(kind):
+        return str(algorithm)
+    told = []
+    for field in attrs.fields(kind):
+        default = field.default
+        if isinstance(default, attrs.Factory) and not default.takes_self:  # type: ignore[arg-type]
+            default = default.factory()
+        value = getattr(algorithm, field.name)
+        if field.repr and field.init and value != default:
+            told.append(f"{field.alias}={value!r}")
+    return f"{kind.__name__}({', '.join(told)})"
 
 
 def _named(space: Space, name: str) -> list[int]:

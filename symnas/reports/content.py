@@ -152,6 +152,7 @@ def _columns(trials: Sequence[Trial], known: Sequence[Measure]) -> dict[str, Any
         "number": [trial.number for trial in trials],
         "state": [trial.state for trial in trials],
         "budget": _budgets(trials),
+        "stage": [trial.stage for trial in trials] if any(t.stage for t in trials) else None,
         "seconds": [_number(trial.seconds) for trial in trials],
         "values": [
             [_number(value) for value in measure.column(trials).tolist()] for measure in known

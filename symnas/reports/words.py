@@ -100,6 +100,8 @@ def _searched(study: Study) -> str:
     space = study.record.get("space", {})
     decisions = len(study.record.get("decisions", ()))
     algorithm = str(study.record.get("algorithm", "A search")).partition("(")[0]
+    if flow := study.record.get("flow"):
+        algorithm = f"A {str(flow).split()[0].rstrip(',')} flow"  # its tree begins with its kind
     aims = " and ".join(f"{o['direction']} {o['name']}" for o in study.objectives)
     name = space.get("name")
     where = f"the space “{name}”" if name else "a space"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symnas.costs.constraints import Constraints
+from symnas.flow.flow import Flow
 from symnas.searching.algorithm import Algorithm
 from symnas.searching.identity import describe_callable, describe_task, text_of
 from symnas.searching.objectives import Objective, objectives
@@ -158,6 +159,7 @@ class Setting:
         from symnas.searching.cost_record import limits
         from symnas.studies.record import decision_record, versions
 
+        flow = {"flow": str(self.algorithm)} if isinstance(self.algorithm, Flow) else {}
         return {
             "space": self.space.fingerprint(),
             "decisions": [decision_record(decision) for decision in self.space.decisions],
@@ -177,6 +179,7 @@ class Setting:
             "constraints": [] if self.constraints is None else list(self.constraints.describe()),
             "limits": limits(self.constraints),
             "algorithm": text_of(self.algorithm),
+            **flow,
             "seed": self.seed,
             "ahead": ahead,
             "initial": self.initial.tolist(),

@@ -220,7 +220,7 @@ class Study:
     def frame(self) -> pd.DataFrame:
         """One row a trial: number, state, metrics, costs, a labelled column a decision.
 
-        Where trials have budgets, there is a column "budget" after "state".
+        Where trials have budgets, there is a column "budget" after "state"; in a flow "stage".
         A metric or cost that has the name of another column is prefixed with "metric." or "cost.".
         """
         import pandas as pd
@@ -228,11 +228,12 @@ class Study:
         ids = [decision.id for decision in self._decisions]
         trials = self._read()
         budgets = ("budget",) if any(trial.budget is not None for trial in trials) else ()
-        fixed = ("number", "state", *budgets, "seconds", "reason")
+        stages = ("stage",) if any(trial.stage for trial in trials) else ()
+        fixed = ("number", "state", *budgets, *stages, "seconds", "reason")
         rows = []
         for trial in trials:
             row: dict[str, Any] = {"number": trial.number, "state": trial.state}
-            row |= dict.fromkeys(budgets, trial.budget)
+            row |= dict.fromkeys(budgets, trial.budget) | dict.fromkeys(stages, trial.stage)
             taken = {*fixed, *ids}
             for prefix, values in (("metric", trial.metrics), ("cost", trial.costs)):
                 for name, value in values.items():

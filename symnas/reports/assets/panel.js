@@ -49,6 +49,7 @@ function facts(index) {
     return h("tr", {}, h("th", { scope: "row" }, measure.name),
       h("td", { class: bad ? "number bad" : "number" }, withUnit(value, measure), bad ? " breaks its limit" : ""));
   });
+  if (data.trials.stage) rows.push(h("tr", {}, h("th", { scope: "row" }, "stage of the flow"), h("td", {}, data.trials.stage[index])));
   if (data.trials.budget) rows.push(h("tr", {}, h("th", { scope: "row" }, "budget"), h("td", { class: "number" }, format(data.trials.budget[index]))));
   const seconds = data.trials.seconds[index];
   if (seconds !== null) rows.push(h("tr", {}, h("th", { scope: "row" }, "evaluation"), h("td", { class: "number" }, format(seconds) + " s")));

@@ -27,7 +27,7 @@ function recordSection() {
     ["Objectives", (record.objectives || []).map((o) => `${o.direction} ${o.name}${o.unit ? ` (${o.unit})` : ""}`)],
     ["Constraints", data.constraints.length ? data.constraints : ["none"]],
     ["Reward", record.reward ? rewardText(record.reward) : null],
-    ["Algorithm", [plain(record.algorithm)]],
+    ["Algorithm", [record.flow ? h("pre", { class: "record" }, plain(record.flow)) : plain(record.algorithm)]],
     ["Task", [plain(record.task)]],
     ["Seed", [plain(record.seed)]],
     ["Ahead", [`${plain(record.ahead)}: a proposal uses the results up to that many before it`]],

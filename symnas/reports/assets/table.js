@@ -9,6 +9,7 @@ function tableSection() {
     { name: "state", of: stateOf },
     ...measures.map((measure, i) => ({ name: measure.label, of: (index) => valueOf(index, i), number: true })),
     ...(data.trials.budget ? [{ name: "budget", of: (index) => data.trials.budget[index], number: true }] : []),
+    ...(data.trials.stage ? [{ name: "stage", of: (index) => data.trials.stage[index] }] : []),
     { name: "seconds", of: (index) => data.trials.seconds[index], number: true },
   ];
   for (const column of columns.slice(2)) column.format = columnFormat(data.trials.number.map((_, i) => column.of(i)));
