@@ -12,6 +12,7 @@ import attrs
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _MEMORY = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]?I?B)\s*", re.IGNORECASE)
+_NAMED = ("ray", "auto")
 _ADDRESS = re.compile(r"(ray://)?[^\s/:]+(:[^\s/:]+)*:[0-9]+|(ray://)?\[[0-9a-fA-F:]+\]:[0-9]+")
 
 
@@ -45,10 +46,12 @@ def _positive(_: Any, attribute: Any, value: Any) -> None:
         raise ValueError(f"Workers: `{attribute.name}` ({value!r}) must be more than 0.")
 
 
+def _is_place(value: Any) -> bool:
+    return isinstance(value, str) and (value in _NAMED or bool(_ADDRESS.fullmatch(value)))
+
+
 def _place(_: Any, attribute: Any, value: Any) -> None:
-    if value is None or value in ("ray", "auto"):
-        return
-    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+    if value is not None and not _is_place(value):
         raise ValueError(
             f'Workers: `place` ({value!r}) must be "ray", "auto", an address such as '
             '"ray://HOST:10001" or "HOST:6379", or None for processes of this machine. The number '
@@ -142,7 +145,7 @@ class Workers:
         """`workers=` as people pass it: a number, a place, or settings."""
         if isinstance(value, Workers):
             return value
-        if isinstance(value, str):
+        if isinstance(value, str) and _is_place(value):
             return cls(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(
