@@ -15,6 +15,7 @@ from search_examples import noisy, space, total, trains, trajectory
 
 import symnas as sn
 from symnas import algorithms as alg
+from symnas.studies import database
 
 
 def search(task: Any, **options: Any) -> sn.Study:
@@ -151,3 +152,25 @@ def test_a_server_keeps_studies_like_a_file(
     assert opened.files.is_relative_to(tmp_path)
     password = sa.make_url(postgres).password
     assert password is None or str(password) not in repr(opened)
+
+
+def test_a_server_has_long_trials_on_its_disk(postgres: str) -> None:
+    kept = database.Database(postgres)
+    for full, waits in ((False, "off"), (True, "on"), (False, "off")):
+        with kept.writing(full=full) as connection:
+            assert connection.exec_driver_sql("show synchronous_commit").scalar() == waits
+    kept.close()
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with pytest.raises(sn.StorageError, match=r"127\.0\.0\.1:1/none` cannot be opened: ") as error:
+        sn.Study.open("postgresql://someone:secret@127.0.0.1:1/none")
+    assert "secret" not in str(error.value)
+
+
+def test_reasons_that_a_server_could_not_hold_are_written_readably(postgres: str) -> None:
+    def fails(architecture: sn.Architecture) -> float:
+        raise ValueError("a null \0 and half a pair \ud800")
+
+    study = search(fails, study=postgres, trials=1)
+    assert (study.failed[0].reason or "").startswith("ValueError: a null \\0 and half a pair ?")

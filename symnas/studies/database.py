@@ -44,6 +44,7 @@ class Database:
         self.location = None if location is None else os.fspath(location)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.engine = self._connect(create)
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._check_version(create)
 
     @property
@@ -75,10 +76,29 @@ class Database:
         """Closes the connections; a study without a file is gone then."""
         self.engine.dispose()
 
-    def synchronous(self, connection: sa.Connection, full: bool) -> None:
-        """Whether the commits that follow wait until the disk has them (SQLite only)."""
-        if self.dialect != "sqlite" or self.location is None:
+    @contextlib.contextmanager
+    def writing(self, *, full: bool) -> Iterator[sa.Connection]:
+        """A connection for one statement, which is committed at the end of the block.
+
+        Args:
+            full: whether the commit waits until the disk has it. If not, a power cut (or the crash
+                of a server) may undo the last commits; the death of this process never does.
+        """
+        if self.dialect == "postgresql" and not full:
+            # A statement is a transaction by itself: one message to the server instead of three.
+            with self._single.connect() as connection:
+                yield connection
             return
+        with self.engine.connect() as connection:
+            if self.dialect == "postgresql":
+                connection.exec_driver_sql("set local synchronous_commit to default")
+            elif self.dialect == "sqlite" and self.location is not None:
+                self._synchronous(connection, full)
+            yield connection
+            connection.commit()
+
+    @staticmethod
+    def _synchronous(connection: sa.Connection, full: bool) -> None:
         if connection.info.get("full", False) != full:
             connection.exec_driver_sql(f"pragma synchronous={'full' if full else 'normal'}")
             connection.info["full"] = full
@@ -206,6 +226,10 @@ def _tune_server(engine: sa.Engine) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
         _sessions.add(connection)
+        # As SQLite's `synchronous=normal`; `Database.writing` asks for more where it is worth it.
+        with connection.cursor() as cursor:
+            cursor.execute("set synchronous_commit to off")
+        connection.commit()
 
     return engine
 

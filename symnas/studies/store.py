@@ -240,11 +240,8 @@ class Store:
             return {state: int(number) for state, number in rows}
 
     def _write(self, statement: Any, values: Mapping[str, Any], *, seconds: float) -> int:
-        with self._engine.connect() as connection:
-            self.database.synchronous(connection, full=seconds > _FLUSH_SECONDS)
-            rows = int(connection.execute(statement, dict(values)).rowcount)
-            connection.commit()
-        return rows
+        with self.database.writing(full=seconds > _FLUSH_SECONDS) as connection:
+            return int(connection.execute(statement, dict(values)).rowcount)
 
 
 def _search_row(row: Mapping[str, Any]) -> SearchRow:

@@ -1,0 +1,167 @@
+"""What a study costs: many trials of a task that costs nothing, in SQLite and PostgreSQL.
+
+    python benchmarks/many_trials.py --trials 100000
+    python benchmarks/many_trials.py --trials 100000 --url postgresql+psycopg://user:password@host/db
+
+Random search on a space of 4^20 architectures. Each search runs in a process of its own. Printed
+of each study: milliseconds a trial, of them of this process's processor, and of them in writing
+proposals and results; the most memory of the process, and by how much it grew; seconds to go
+through all trials again on resuming, and to read them as a table; the size of the study. The URL
+names a database of which a schema of its own is used, and removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import secrets
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import torch
+
+import symnas as sn
+from symnas import algorithms as alg
+
+DECISIONS = 20
+
+
+@sn.symbolize
+class Layer(torch.nn.Linear):
+    """A linear layer with an argument to choose."""
+
+    def __init__(self, width: int, scale: float = 1.0) -> None:
+        super().__init__(width, width)
+        self.scale = scale
+
+
+def space() -> sn.Space:
+    """Twenty decisions of four values."""
+    layers = [Layer(4, scale=sn.oneof([0.5, 1.0, 2.0, 4.0])) for _ in range(DECISIONS)]
+    return sn.Space(sn.nn.Sequential(*layers))
+
+
+def task(architecture: sn.Architecture) -> float:
+    """The sum of the row."""
+    assert architecture.row is not None
+    return float(sum(architecture.row))
+
+
+def search(study: str | None, trials: int) -> sn.Study:
+    """The call that is measured."""
+    return sn.search(
+        space(),
+        alg.RandomSearch(),
+        task,
+        maximize="score",
+        trials=trials,
+        study=study,
+        progress=False,
+    )
+
+
+def memory() -> float:
+    """The most MB that this process has ever used."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def measured(study: str | None, trials: int) -> dict[str, float]:
+    """Runs and reads a study: see the module's text."""
+    search(None, 10)  # what is imported and made once
+    before = memory()
+    with Stopwatch(("begin_trial", "finish_trial")) as writing:
+        began, clock = time.perf_counter(), time.process_time()
+        found = search(study, trials)
+        searched, computed = time.perf_counter() - began, time.process_time() - clock
+    grown = memory() - before
+    spent = {"ms/trial": searched, "ms computing": computed, "ms writing": writing.seconds}
+    results = {name: 1e3 * seconds / trials for name, seconds in spent.items()}
+    results |= {"memory MB": memory(), "grown MB": grown}
+    if study is not None:
+        began = time.perf_counter()
+        search(study, trials)
+        results["resume s"] = time.perf_counter() - began
+    began = time.perf_counter()
+    assert len(found.frame()) == trials
+    results["frame s"] = time.perf_counter() - began
+    return results
+
+
+class Stopwatch:
+    """The seconds in some methods of the store."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.seconds = 0.0
+        self._names = names
+
+    def __enter__(self) -> Stopwatch:
+        from symnas.studies.store import Store
+
+        self._kept = {name: getattr(Store, name) for name in self._names}
+        for name, method in self._kept.items():
+            setattr(Store, name, self._timed(method))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        from symnas.studies.store import Store
+
+        for name, method in self._kept.items():
+            setattr(Store, name, method)
+
+    def _timed(self, method: Any) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return timed
+
+
+def in_process(study: str | None, trials: int) -> dict[str, float]:
+    """`measured`, in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measured, (study, trials))
+
+
+def on_server(url: str, trials: int) -> tuple[dict[str, float], float]:
+    """Results and MB of a study in a schema of its own, which is removed."""
+    schema = f"symnas_{secrets.token_hex(4)}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"create schema {schema}")
+        try:
+            named = sa.make_url(url).update_query_dict({"options": f"-csearch_path={schema}"})
+            results = in_process(named.render_as_string(hide_password=False), trials)
+            size = "select pg_total_relation_size(%(name)s::regclass)"
+            table = {"name": f"{schema}.trials"}
+            return results, connection.exec_driver_sql(size, table).scalar_one() / 1e6
+        finally:
+            connection.exec_driver_sql(f"drop schema {schema} cascade")
+
+
+def main() -> None:
+    """Prints a line a study."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--url", help="of a PostgreSQL server")
+    options = parser.parse_args()
+    lines = {"none": (in_process(None, options.trials), 0.0)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "study.db")
+        results = in_process(str(path), options.trials)
+        lines["sqlite"] = (results, path.stat().st_size / 1e6)
+    if options.url:
+        lines["postgresql"] = on_server(options.url, options.trials)
+    for name, (results, size) in lines.items():
+        shown = ", ".join(f"{key} {value:.3g}" for key, value in results.items())
+        print(f"{name}: {options.trials} trials, {shown}, size MB {size:.3g}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
