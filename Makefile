@@ -6,12 +6,16 @@ BIN := $(VENV)/bin
 SITE := $(VENV)/normal
 SOURCES := $(shell find symnas spaces algorithms cost_models -name '*.py' -o -name '*.html' -o -name '*.css' -o -name '*.js')
 
-.PHONY: demo test lint types contracts unit bench format clean
+.PHONY: demo test test-cluster lint types contracts unit bench format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/symnas demo
 
 test: lint types contracts unit
+
+# What needs PostgreSQL or Ray; installs both where they are missing (PostgreSQL as root, by apt-get).
+test-cluster: $(VENV)/.installed
+	.ci/cluster $(BIN)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -23,7 +23,14 @@ from symnas import algorithms as alg
 
 AHEAD, TRIALS = 3, 30
 EVOLUTION = alg.RegularizedEvolution(population_size=8, tournament_size=3)
-ALGORITHMS = {"evolution": EVOLUTION, "asha": alg.ASHA(EVOLUTION, budgets=(1, 3, 9))}
+ALGORITHMS = {
+    "evolution": EVOLUTION,
+    "asha": alg.ASHA(EVOLUTION, budgets=(1, 3, 9)),
+    "flow": sn.flow.nested(
+        EVOLUTION.over("args[0].scale", "args[1].scale", trials=5),
+        alg.LocalSearch().over(trials=6),
+    ),
+}
 # Forks have imported everything already.
 PROCESSES = multiprocessing.get_context("fork")
 
@@ -277,3 +284,13 @@ def test_one_alone_and_several_keep_apart(study: str, start: Start, log: Path) -
 def test_what_cannot_be_shared_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         sn.search(space(), EVOLUTION, total, maximize="score", **wrong)
+
+
+def test_supernets_are_not_shared(tmp_path: Path) -> None:
+    one_shot = alg.SinglePathOneShot()
+    flow = sn.flow.nested(EVOLUTION.over("args[0].scale", trials=3), one_shot.over("model"))
+    shared = {"drivers": 2, "study": tmp_path / "s.db"}
+    for algorithm in (one_shot, flow):
+        with pytest.raises(ValueError, match="trains one supernet"):
+            sn.search(space(), algorithm, total, maximize="score", **shared)
+    assert not (tmp_path / "s.db").exists()
