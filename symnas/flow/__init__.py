@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from symnas.flow.efficient import Efficient
 from symnas.flow.flow import Flow
 from symnas.flow.nested import nested
 from symnas.flow.sequence import sequence
 from symnas.flow.shrink import Best, refine
 from symnas.flow.stage import Stage
 
-__all__ = ["Best", "Flow", "Stage", "nested", "refine", "sequence"]
+__all__ = ["Best", "Efficient", "Flow", "Stage", "nested", "refine", "sequence"]

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from symnas.errors import Infeasible
 from symnas.flow.flow import Flow
 from symnas.flow.run import Child, FlowRun
 from symnas.flow.stage import Stage
@@ -221,10 +222,27 @@ class SequenceRun(FlowRun):
             trials,
             seed_at(self.problem, self._index),
         )
+        self._check_possible(stage, search)
         alone = isinstance(stage.algorithm, OneShot | Flow) or stage.algorithm.budgets
         if self._rows and not alone:
             search.remember(np.array(self._rows), np.array(self._scores))
         return search
+
+    def _check_possible(self, stage: Stage, search: Child) -> None:
+        """Refuses a stage to which the decisions that it does not search leave nothing feasible."""
+        constraints = search.problem.constraints
+        if constraints is None:
+            return
+        known = "`start`" if self._flow.start_from is not None else "the first architecture"
+        others = "the best architecture so far" if self._rows else known
+        try:
+            constraints.check_possible(seed=search.problem.seed)
+        except Infeasible as error:
+            raise Infeasible(
+                f"sequence: stage {self._index} ({stage}) has nothing feasible to search"
+                f"{f', with all other decisions as in {others}' if stage.decisions else ''}: {error} "
+                "Start from an architecture that leaves room for the stage, or keep more candidates."
+            ) from error
 
     def _best(self) -> Rows:
         """The best row so far; of several objectives the one nearest to the best of each."""
