@@ -2,10 +2,9 @@
 
 Rows and columns of the array, local and global buffer, bandwidth, and the dataflow are decisions of
 the group "hardware". What they mean, and what they cost, is said in
-`symnas.costs.accelerators.edge` and by the costs of `symnas.cost_models.edge`. Such
-choices beside a network's are those of Y. Zhou et al., "Rethinking Co-design of Neural
-Architectures and Hardware Accelerators", 2021, arXiv:2102.08619, Section 3 (array shape, memory
-sizes, bandwidth); its values and its simulator are not used here.
+`symnas.costs.accelerators.edge` and by the costs of `symnas.cost_models.edge`. To search such choices
+beside a network's is the subject of Y. Zhou et al., "Rethinking Co-design of Neural Architectures
+and Hardware Accelerators", arXiv:2102.08619 (from memory); our values and costs are not theirs.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ class Edge:
         local_bytes: of the buffer at each multiplier, which holds the operand that stays.
         buffer_kb: kilobytes (1,024 bytes) of the global buffer.
         bandwidth: bytes a second of external memory.
-        dataflow: what stays in the array: "weight" (sums of products move along rows, filters lie
-            along columns), "output" (positions of the output along rows, filters along columns) or
-            "input" (sums along rows, positions along columns).
+        dataflow: what stays in the array: "weight" (what is summed lies along rows, filters along
+            columns), "output" (positions of the output along rows, filters along columns) or "input"
+            (what is summed along rows, positions along columns).
         clock: cycles a second.
 
     Raises:
@@ -105,8 +105,9 @@ class Edge:
     def hardware(self) -> Hardware:
         """The same accelerator as a description for ZigZag, with its dataflow as the mapping.
 
-        The ports of the global buffer are as wide as the array can use. ZigZag puts one loop on
-        each dimension of the array.
+        The ports of the global buffer are as wide as the array can use. ZigZag puts divisors of
+        loops on the array, so that sizes which have none are spread less well than `array_cycles`
+        has it (7 x 7 positions on 32 rows: 7 at a time, and not 32).
         """
         data = {
             "name": "edge",
@@ -126,7 +127,7 @@ class Edge:
         }[self.dataflow]
         hint = {"D1": rows, "D2": columns}
         entry = {"name": "default", "spatial_mapping_hint": hint, "memory_operand_links": LINKS}
-        return Hardware("edge", data, [entry])
+        return Hardware("edge", data, [entry], mixed=True)
 
     def _memories(self) -> dict[str, Any]:
         stays = {"weight": "I2", "input": "I1", "output": "O"}[self.dataflow]

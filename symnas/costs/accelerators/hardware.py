@@ -34,16 +34,19 @@ class Hardware:
         name: of the description.
         data: the description, in ZigZag's format.
         mapping: how kinds of layers are spread over the array, in ZigZag's format.
+        mixed: whether several loops may share a dimension of the array.
     """
 
     name: str
     data: dict[str, Any]
     mapping: list[dict[str, Any]]
+    mixed: bool = False
 
     @property
     def digest(self) -> str:
         """Equal for equal hardware and mappings."""
-        text = json.dumps([self.data, self.mapping])  # unsorted: the order of memories counts
+        parts = [self.data, self.mapping, *(["mixed"] if self.mixed else [])]
+        text = json.dumps(parts)  # unsorted: the order of memories counts
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def outermost(self, reads: float, writes: float) -> tuple[float, float]:

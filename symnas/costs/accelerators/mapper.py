@@ -82,6 +82,7 @@ class Mapper:
         setting = {
             "hardware": self.hardware.data,
             "mapping": self.hardware.mapping,
+            "mixed": self.hardware.mixed,
             "lpf_limit": self.lpf_limit,
             "spatial_mappings": self.spatial_mappings,
         }

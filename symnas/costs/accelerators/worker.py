@@ -27,7 +27,7 @@ def map_layer(setting: dict[str, Any], layer: dict[str, Any]) -> dict[str, list[
     (A. Symons et al., "LOMA", AICAS 2021).
 
     Args:
-        setting: `hardware` and `mapping` in ZigZag's formats, `lpf_limit`, `spatial_mappings`.
+        setting: `hardware` and `mapping` in ZigZag's formats, `mixed`, `lpf_limit`, `spatial_mappings`.
         layer: in ZigZag's workload format.
     """
     from zigzag.mapping.temporal_mapping import TemporalMappingType
@@ -48,7 +48,7 @@ def map_layer(setting: dict[str, Any], layer: dict[str, Any]) -> dict[str, list[
         loma_lpf_limit=setting["lpf_limit"],
         loma_show_progress_bar=False,
         nb_mappings_generated=setting["spatial_mappings"],
-        enable_mix_spatial_mapping_generation=False,
+        enable_mix_spatial_mapping_generation=setting.get("mixed", False),
         access_same_data_considered_as_no_access=True,
         temporal_mapping_type=TemporalMappingType("uneven"),
     )
