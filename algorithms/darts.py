@@ -157,7 +157,7 @@ class _DARTS(RelaxedRun):
             loss = self.workshop.loss(batch)
         if costs:
             loss = self.with_costs(loss)
-        return float(loss.detach()), list(torch.autograd.grad(loss, of, allow_unused=True))
+        return float(loss.detach()), self.workshop.gradients(loss, of)
 
     # Against collapse -------------------------------------------------------------------------
 

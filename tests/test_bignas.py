@@ -366,6 +366,9 @@ def test_coarse_then_fine() -> None:
         def quality(self, metrics):
             return metrics["accuracy"]
 
+        def qualities(self, rows):
+            return np.array([self.quality(self.measured(row)) for row in rows])
+
     rows = coarse_to_fine(Known(), 20, 100, 5, np.array([[6] * 4, [0] * 4], np.int32))
     assert measured_rows[:2] == [(6,) * 4, (0,) * 4]
     assert measured_rows[2] == (3,) * 4  # the other skeleton

@@ -58,6 +58,7 @@ class OneShotRun(Run):
     def __init__(self, algorithm: OneShot, problem: Problem) -> None:
         self.algorithm, self.problem = algorithm, problem
         self._train: Callable[[], Any] | None = None
+        self._derive: Callable[[int], Rows] = self.derive
         self._ranked: Rows | None = None
 
     @abc.abstractmethod
@@ -83,9 +84,16 @@ class OneShotRun(Run):
         """What is to be recorded of the result, such as its relaxed cost."""
         return {}
 
-    def train_with(self, train: Callable[[], Any]) -> None:
-        """Says how the supernet is trained, which is done when networks are first asked for."""
-        self._train = train
+    def train_with(
+        self, train: Callable[[], Any], derive: Callable[[int], Rows] | None = None
+    ) -> None:
+        """Says how the supernet is trained, which is done when networks are first asked for.
+
+        Args:
+            train: does it.
+            derive: calls `derive`, and ends what was kept for it; default: only the first.
+        """
+        self._train, self._derive = train, derive or self.derive
 
     def train(self) -> None:
         """Trains the supernet, if that was not done yet."""
@@ -99,7 +107,7 @@ class OneShotRun(Run):
         fresh = self._fresh()
         if len(fresh) < n:
             # Some of what is derived may have been proposed by an earlier run.
-            self._ranked = self.derive(2 * (self.problem.count + n))
+            self._ranked = self._derive(2 * (self.problem.count + n))
             fresh = self._fresh()
         return self.problem.propose(fresh[:n])
 

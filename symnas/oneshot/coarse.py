@@ -94,7 +94,7 @@ def coarse_to_fine(
     def measure(chosen: Rows) -> None:
         nonlocal rows, scores
         rows = np.concatenate([rows, problem.propose(chosen)])
-        scores = np.append(scores, [_quality(workshop, row) for row in chosen])
+        scores = np.append(scores, workshop.qualities(chosen))
 
     if first is not None:
         measure(first[problem.fresh(first)][:coarse])
@@ -113,8 +113,3 @@ def coarse_to_fine(
         measure(mutants)
         turn += 1
     return rows[np.argsort(-scores, kind="stable")]
-
-
-def _quality(workshop: Workshop, row: NDArray[np.int32]) -> float:
-    quality = workshop.quality(workshop.measured(row))
-    return quality if np.isfinite(quality) else -np.inf

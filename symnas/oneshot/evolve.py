@@ -43,7 +43,7 @@ def evolved(
     begin = np.empty((0, len(given.space)), np.int32) if first is None else first[:population]
     begin = problem.propose(begin[problem.fresh(begin)]) if len(begin) else begin
     rows = begin
-    scores = np.array([_quality(workshop, row) for row in rows])
+    scores = workshop.qualities(rows)
     for generation in range(generations):
         rng = workshop.rng(31, generation)
         missing = population - (len(begin) if generation == 0 else 0)
@@ -63,12 +63,7 @@ def evolved(
         if not len(children):
             break
         rows = np.concatenate([rows, children])
-        scores = np.append(scores, [_quality(workshop, row) for row in children])
+        scores = np.append(scores, workshop.qualities(children))
         if show is not None:
             show(generation, float(scores.max()))
     return rows[np.argsort(-scores, kind="stable")]
-
-
-def _quality(workshop: Workshop, row: NDArray[np.int32]) -> float:
-    quality = workshop.quality(workshop.measured(row))
-    return quality if np.isfinite(quality) else -np.inf

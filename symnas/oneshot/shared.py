@@ -99,6 +99,6 @@ def prepare(
     """
     own = task.task if isinstance(task, SharedTask) else task
     training = Training(run, check_task(run.algorithm, run.problem, own), folder, show, before)
-    run.train_with(training)
+    run.train_with(training, training.derive)
     if isinstance(task, SharedTask):
         task.space, task.folder, task.seed = run.problem.space, folder, run.problem.seed

@@ -6,6 +6,7 @@ import json
 import pickle
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import torch
 
 from symnas.errors import StorageError, SymnasError
 from symnas.files import write_whole
-from symnas.oneshot.algorithm import OneShot, OneShotRun
+from symnas.oneshot.algorithm import OneShot, OneShotRun, Rows
 from symnas.oneshot.workshop import Workshop
 from symnas.studies.store import TRAINING
 from symnas.supernet.supernet import Supernet
@@ -24,6 +25,8 @@ from symnas.tasks.seeding import derive, seeded
 from symnas.tasks.task import Task
 
 if TYPE_CHECKING:
+    from symnas.oneshot.distributed import Team
+    from symnas.oneshot.helpers import Helpers
     from symnas.searching.problem import Problem
 
 CHECKPOINT = "supernet.pt"
@@ -49,32 +52,78 @@ class Training:
     show: Shown
     before: Path | None = None
 
+    _helpers: Helpers | None = attrs.field(default=None, init=False)
+
     def __call__(self) -> Supernet:
-        """Trains, or goes on where a killed training was; gives the supernet."""
-        algorithm, problem = self.run.algorithm, self.run.problem
-        device = self.task._device()
-        net = supernet_of(problem, algorithm, device)
-        if self.before is not None and self.before.exists():
-            net.load_state_dict(self._read(self.before)["net"])
-        workshop = Workshop(self.task, net, problem, algorithm.epochs, device)
-        with seeded(derive(problem.seed, "begin"), device):
-            self.run.begin(workshop)
-        history = self._continued(net)
-        for number in range(len(history), algorithm.epochs):
-            clock = time.perf_counter()
-            with seeded(derive(problem.seed, f"epoch {number}"), device):
-                told = {k: float(v) for k, v in self.run.epoch(number).items()}
-            history.append({**told, "seconds": time.perf_counter() - clock})
-            self._save(net, history)
-            self.show(number + 1, algorithm.epochs, history[-1])
-        self._write({"epochs": history, "result": self.run.notes()})
+        """Trains, or goes on where a killed training was; gives the supernet.
+
+        Raises:
+            SymnasError: processes that train with this one cannot be started, or one was lost.
+        """
+        if self.task.replicas == 1:
+            net, history = self._trained(None)
+            self._write({"epochs": history, "result": self.run.notes()})
+            return net
+        # Here, as few trainings need it.
+        from symnas.oneshot.helpers import Helpers
+
+        self._helpers = Helpers(self.task, self.run.algorithm, self.run.problem)
+        with self._helpers.watched():
+            net, history = self._trained(self._helpers.team)
+            self._write({"epochs": history, "result": self.run.notes()})
         return net
 
-    def _continued(self, net: Supernet) -> list[dict[str, float]]:
-        path = self.folder / CHECKPOINT
-        if not path.exists():
+    def derive(self, n: int) -> Rows:
+        """The networks that the run derives; those that helped to train may help to measure them."""
+        if self._helpers is None:
+            return self.run.derive(n)
+        with self._helpers.watched():
+            rows = self.run.derive(n)
+        self._helpers.dismiss()
+        return rows
+
+    def assist(self, team: Team) -> None:
+        """Trains with the process that leads, and measures networks for it until it needs no more."""
+        self._trained(team)
+
+    def _trained(self, team: Team | None) -> tuple[Supernet, list[dict[str, float]]]:
+        algorithm, problem = self.run.algorithm, self.run.problem
+        device = self.task._device() if team is None else team.device
+        leads = team is None or team.leads
+        net = supernet_of(problem, algorithm, device)
+        if leads and self.before is not None and self.before.exists():
+            net.load_state_dict(self._read(self.before)["net"])
+        if team is not None:
+            net.load_state_dict(team.share(net.state_dict()))
+        workshop = Workshop(self.task, net, problem, algorithm.epochs, device, team)
+        with seeded(derive(problem.seed, "begin"), device):
+            self.run.begin(workshop)
+        history = self._continued(net, team)
+        for number in range(len(history), algorithm.epochs):
+            clock = time.perf_counter()
+            with (
+                seeded(derive(problem.seed, f"epoch {number}"), device),
+                nullcontext() if team is None else team.at_work(net),
+            ):
+                told = {k: float(v) for k, v in self.run.epoch(number).items()}
+            if team is not None:
+                team.check(net)
+            history.append({**told, "seconds": time.perf_counter() - clock})
+            if leads:
+                self._save(net, history)
+                self.show(number + 1, algorithm.epochs, history[-1])
+        if not leads:
+            workshop.serve()
+        return net, history
+
+    def _continued(self, net: Supernet, team: Team | None) -> list[dict[str, float]]:
+        path, saved = self.folder / CHECKPOINT, None
+        if team is None or team.leads:
+            saved = self._read(path) if path.exists() else None
+        if team is not None:
+            saved = team.share(saved)
+        if saved is None:
             return []
-        saved = self._read(path)
         try:
             net.load_state_dict(saved["net"])
             self.run.load(saved["run"])
@@ -97,6 +146,11 @@ class Training:
     def _write(self, told: dict[str, Any]) -> None:
         text = json.dumps(told, indent=1)
         write_whole(self.folder / TRAINING, lambda path: path.write_text(text))
+
+
+def assist(run: OneShotRun, task: Task, team: Team) -> None:
+    """Trains a run's supernet with other processes, one of which leads and keeps all that is kept."""
+    Training(run, task, Path(), lambda *_: None).assist(team)
 
 
 def _unreadable(path: Path, error: Exception) -> StorageError:

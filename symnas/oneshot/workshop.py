@@ -18,6 +18,7 @@ from symnas.tasks.schedule import factor
 from symnas.tasks.seeding import derive
 
 if TYPE_CHECKING:
+    from symnas.oneshot.distributed import Team
     from symnas.searching.problem import Problem
     from symnas.supernet.supernet import Supernet
     from symnas.tasks.task import Task
@@ -37,6 +38,10 @@ class Workshop:
         problem: the constraints, the seed, and the objective, which is a metric of the task.
         epochs: of the whole training, for schedules.
         device: where the net is.
+        team: of processes that train it together, see `symnas.oneshot.distributed`; None: this one
+            does alone. In an epoch, batches then have the inputs of the process's own part and the
+            targets of all; what the net gives is for all, and gradients are averaged when an
+            optimizer steps.
     """
 
     def __init__(
@@ -46,9 +51,10 @@ class Workshop:
         problem: Problem,
         epochs: int,
         device: torch.device,
+        team: Team | None = None,
     ) -> None:
         self.task, self.net, self.problem = task, net, problem
-        self.epochs, self.device = epochs, device
+        self.epochs, self.device, self.team = epochs, device, team
         self.seed = problem.seed
         self.channels_last = self._prefers_channels_last()
 
@@ -95,7 +101,14 @@ class Workshop:
         `halves` instead.
         """
         seed = derive(self.seed, f"{split} {epoch}")
-        stream = self.task.batches(split, seed, input=input, device=self.device)
+        if self.team is None or not self.team.working:
+            stream = self.task.batches(split, seed, input=input, device=self.device)
+            return map(self.formatted, stream)
+        order = torch.Generator().manual_seed(derive(seed, "order"))
+        stream = self.team.batches(
+            *self.task._splits[split], size=self.task.batch_size, device=self.device, generator=order,
+            augment=self.task.augment if split == "train" else None, input=input,
+        )  # fmt: skip
         return map(self.formatted, stream)
 
     def pairs(self, share: float) -> int:
@@ -130,7 +143,8 @@ class Workshop:
         self, examples: Any, index: Tensor, epoch: int, purpose: str, size: int
     ) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(derive(self.seed, f"{purpose} {epoch}"))
-        stream = batches(
+        read = batches if self.team is None or not self.team.working else self.team.batches
+        stream = read(
             examples, index, size=min(size, len(index)), device=self.device, generator=generator,
             augment=self.task.augment if purpose == "weights" else None,
         )  # fmt: skip
@@ -175,6 +189,13 @@ class Workshop:
         """The task's loss of what is selected or mixed."""
         return self.task.loss(self.task.outputs(self.net, batch), batch)
 
+    def gradients(self, loss: Tensor, of: list[Any]) -> list[Tensor | None]:
+        """The gradients of a loss, also where its batch is split among processes."""
+        found: list[Tensor | None] = list(torch.autograd.grad(loss, of, allow_unused=True))
+        if self.team is not None and self.team.working:
+            self.team.average(found)
+        return found
+
     # Networks ---------------------------------------------------------------------------------
 
     def feasible(self, n: int, *key: int) -> NDArray[np.int32]:
@@ -206,6 +227,24 @@ class Workshop:
         """The objective in the task's metrics, larger is better."""
         objective = self.problem.objectives[0]
         return objective.sign * metrics[objective.name]
+
+    def qualities(self, rows: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The objective of networks with shared weights, `(n,)`; -inf where it is not finite.
+
+        Several processes measure several networks at a time, each as one alone would.
+        """
+        if self.team is None or self.team.closed or not self.team.leads:
+            return np.array([self._quality(row) for row in rows])
+        return self.team.spread(rows, self._quality)
+
+    def _quality(self, row: Row) -> float:
+        quality = self.quality(self.measured(row))
+        return quality if np.isfinite(quality) else -np.inf
+
+    def serve(self) -> None:
+        """Helps the leader of the team to measure networks, until it needs no more."""
+        assert self.team is not None
+        self.team.serve(self._quality)
 
     def measured(self, row: Row, recalibrate: int = RECALIBRATED) -> dict[str, float]:
         """The task's metrics of a network with shared weights on the validation data."""

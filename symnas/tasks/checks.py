@@ -66,9 +66,21 @@ RULES: dict[str, Rule] = {
     "device": (lambda v: isinstance(v, str | torch.device), "'auto' or the name of a device"),
     "seed": _integer(0),
     "loaders": _integer(0),
+    "replicas": _integer(1),
 }
 # A search over these would compare what cannot be compared: scores on other data or measures.
-FIXED = ("train", "validation", "test", "kind", "classes", "metrics", "seed", "loaders", "device")
+FIXED = (
+    "train",
+    "validation",
+    "test",
+    "kind",
+    "classes",
+    "metrics",
+    "seed",
+    "loaders",
+    "device",
+    "replicas",
+)
 
 
 def check_argument(name: str, value: Any) -> None:

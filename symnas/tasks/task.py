@@ -28,7 +28,7 @@ from symnas.tasks.trial import TrialContext
 from symnas.tasks.weights import save_weights
 
 # Where a training runs and what is kept aside does not change what a trial's metrics mean.
-_NO_IDENTITY = ("train", "validation", "test", "device", "loaders")
+_NO_IDENTITY = ("train", "validation", "test", "device", "loaders", "replicas")
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -68,6 +68,8 @@ class Task:
         loss: "cross_entropy"; "mse", "l1", "huber"; or a function `(outputs, targets) -> scalar`.
         seed: of the split.
         loaders: processes that read a Dataset which is not in memory.
+        replicas: processes of this machine that train a supernet together, each on its part of every
+            batch. Networks that are trained alone are trained by one.
 
     Raises:
         DeclarationError: an argument or the data cannot be trained with.
@@ -106,6 +108,7 @@ class Task:
     loss_function: Any = attrs.field(default=None, alias="loss", kw_only=True)
     seed: Any = attrs.field(default=0, kw_only=True)
     loaders: int = attrs.field(default=0, kw_only=True)
+    replicas: Any = attrs.field(default=1, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         given = self._given()
@@ -174,7 +177,7 @@ class Task:
     def describe(self) -> dict[str, Any]:
         """What makes two tasks the same, JSON-able: data (hashed), recipe and measures.
 
-        Left out is what changes no trial's metrics: the device and the test data.
+        Left out is what changes no trial's metrics: where and by how many processes, the test data.
         """
         recipe = {k: describe(v) for k, v in self._given().items() if k not in _NO_IDENTITY}
         share = isinstance(self.validation, float)
