@@ -18,6 +18,7 @@ import torch
 from symnas.algorithms.single_path_one_shot import SinglePathOneShot
 
 import symnas as sn
+from symnas import algorithms as alg
 from symnas.errors import DeclarationError, SymnasError
 from symnas.oneshot.helpers import joined, left
 from symnas.oneshot.training import CHECKPOINT, Training
@@ -155,6 +156,41 @@ def test_a_lost_process_ends_the_others_and_the_same_call_continues(
     assert len(measured) == 5
     assert last._helpers.team.closed and not torch.distributed.is_initialized()
     assert last._helpers._children[0].ended() == "ended itself with exit code 0"
+
+
+def test_processes_of_torchrun(alone: Any, tmp_path: Path) -> None:
+    """They make the same call twice: the second finds all done, and no process waits for another."""
+    program = [str(TESTS / "torchrun_search.py"), str(tmp_path / "study.db")]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([*command, *program], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    told = {rank: json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)}
+    wanted = alone("spos without norms")
+    assert [study["rows"] for study in told[0]] == [wanted["rows"][:1]] * 2
+    assert [study["rows"] for study in told[1]] == [[], []]
+    losses = [{"loss": epoch["loss"]} for epoch in wanted["history"]]
+    same(losses, [{"loss": epoch["loss"]} for epoch in told[0][0]["epochs"]])
+
+
+def test_torchrun_has_to_start_the_processes(tmp_path: Path) -> None:
+    with pytest.raises(SymnasError, match="torchrun has not started this process"):
+        Training(
+            (case := cases.CASES["spos with norms"]).algorithm.start(case.problem()),
+            cases.digits(replicas="torchrun"), tmp_path, lambda *_: None,
+        )()  # fmt: skip
+    with pytest.raises(SymnasError, match=r"one-shot algorithms by themselves.*RandomSearch"):
+        sn.search(
+            cases.images(), alg.RandomSearch(), cases.digits(replicas="torchrun"),
+            maximize="accuracy", trials=1, progress=False,
+        )  # fmt: skip
 
 
 def test_what_cannot_be() -> None:

@@ -59,6 +59,7 @@ class OneShotRun(Run):
         self.algorithm, self.problem = algorithm, problem
         self._train: Callable[[], Any] | None = None
         self._derive: Callable[[int], Rows] = self.derive
+        self._close: Callable[[bool], Any] | None = None
         self._ranked: Rows | None = None
 
     @abc.abstractmethod
@@ -85,15 +86,24 @@ class OneShotRun(Run):
         return {}
 
     def train_with(
-        self, train: Callable[[], Any], derive: Callable[[int], Rows] | None = None
+        self,
+        train: Callable[[], Any],
+        derive: Callable[[int], Rows] | None = None,
+        close: Callable[[bool], Any] | None = None,
     ) -> None:
         """Says how the supernet is trained, which is done when networks are first asked for.
 
         Args:
             train: does it.
-            derive: calls `derive`, and ends what was kept for it; default: only the first.
+            derive: calls `derive`, with whatever may help it; default: only the first.
+            close: ends what is left of it, see `close`.
         """
-        self._train, self._derive = train, derive or self.derive
+        self._train, self._derive, self._close = train, derive or self.derive, close
+
+    def close(self, *, kill: bool = False) -> None:
+        """Says that nothing more is asked for; with `kill`, after an error."""
+        if self._close is not None:
+            self._close(kill)
 
     def train(self) -> None:
         """Trains the supernet, if that was not done yet."""

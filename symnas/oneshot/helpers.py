@@ -1,7 +1,8 @@
-"""The other processes of a training: started on this machine, watched, and ended."""
+"""The other processes of a training: those of this machine are started, watched, and ended."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -66,7 +67,7 @@ class Helpers:
         if distributed.is_initialized():
             raise SymnasError(
                 f"`replicas` ({task.replicas}): this process has a process group of torch.distributed "
-                "already. Leave it first (destroy_process_group), or train with replicas=1."
+                'already. If torchrun started it, give replicas="torchrun".'
             )
         callables = tuple(callables_of(problem.space.program))
         work = _packed(Work(task, algorithm, problem, callables))
@@ -137,6 +138,61 @@ class Helpers:
     def _end(self) -> None:
         for child in self._children:
             child.wait()
+
+
+class Peers:
+    """The processes that torchrun has started, all of which make the same call.
+
+    They stay together after a training, for the next. When one is lost, torchrun ends the others.
+
+    Args:
+        task: what is trained.
+
+    Raises:
+        SymnasError: torchrun has not started this process.
+    """
+
+    def __init__(self, task: Task) -> None:
+        if not distributed.is_torchelastic_launched() and not distributed.is_initialized():
+            raise SymnasError(
+                'replicas="torchrun": torchrun has not started this process. Start it so ("torchrun '
+                '--nproc-per-node 2 search.py"), or give a number of processes of this machine.'
+            )
+        device = device_of(task, int(os.environ.get("LOCAL_RANK", "0")))
+        if not distributed.is_initialized():
+            local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            own = device.type == "cuda" and local <= torch.cuda.device_count()
+            distributed.init_process_group(backend_of(device, own), timeout=SILENCE)
+            atexit.register(left)
+        self.team = Team(device)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Says what to do when a process was lost."""
+        try:
+            yield
+        except BaseException as error:
+            self.team.closed = True
+            if not isinstance(error, Lost):
+                raise
+            raise SymnasError(
+                f"{error} The supernet is saved after each epoch: the same call of torchrun continues."
+            ) from error
+
+    def dismiss(self) -> None:
+        """Lets the others go on after their call."""
+        if not self.team.closed:
+            with self.watched():
+                self.team.dismiss()
+
+    def kill(self) -> None:
+        """Leaves the others to torchrun."""
+        self.team.closed = True
+
+
+def leads() -> bool:
+    """Whether this process leads those that torchrun has started with it, or there are none."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 class _Child:
@@ -247,5 +303,5 @@ def _packed(work: Work) -> bytes:
         raise SymnasError(
             f"`replicas`: the task and space cannot be sent to another process: "
             f"{type(error).__name__}: {error}. They may not hold open files, locks, connections or "
-            "running threads. Open them inside the task, or train with replicas=1."
+            'running threads. Processes of torchrun make them themselves: replicas="torchrun".'
         ) from error

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
+from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShot, OneShotRun
-from symnas.oneshot.training import CHECKPOINT, Shown, Training, check_task
+from symnas.oneshot.training import CHECKPOINT, Shown, Training, assist, check_task
 from symnas.oneshot.workshop import Workshop
 from symnas.searching.identity import text_of
 from symnas.searching.problem import Problem
@@ -17,6 +18,7 @@ from symnas.supernet.supernet import Supernet
 from symnas.tasks.task import Task
 
 if TYPE_CHECKING:
+    from symnas.searching.setting import Setting
     from symnas.searchspace.space import Space
 
 
@@ -82,6 +84,35 @@ def task_of(algorithm: OneShot, task: Any) -> Any:
     return task if algorithm.retrain or not isinstance(task, Task) else SharedTask(task, algorithm)
 
 
+def followed(setting: Setting) -> bool:
+    """Does the part of a search that is this process's, if it is torchrun's and does not lead.
+
+    It trains the supernet with the others; whether it did.
+
+    Raises:
+        SymnasError: the search is a flow, whose trainings are not known beforehand; or as `prepare`.
+    """
+    task = setting.task.task if isinstance(setting.task, SharedTask) else setting.task
+    if not isinstance(task, Task) or task.replicas != "torchrun":
+        return False
+    algorithm = setting.algorithm
+    if not isinstance(algorithm, OneShot):
+        raise SymnasError(
+            f'replicas="torchrun" is for one-shot algorithms by themselves, and this is '
+            f"{type(algorithm).__name__}. Give a number of processes of this machine."
+        )
+    from symnas.oneshot.helpers import Peers, leads
+
+    if leads():
+        return False
+    run = algorithm.start(setting.problem())
+    assert isinstance(run, OneShotRun)
+    peers = Peers(task)
+    with peers.watched():
+        assist(run, task, peers.team)
+    return True
+
+
 def prepare(
     run: OneShotRun, task: Any, folder: Path, show: Shown, before: Path | None = None
 ) -> None:
@@ -99,6 +130,6 @@ def prepare(
     """
     own = task.task if isinstance(task, SharedTask) else task
     training = Training(run, check_task(run.algorithm, run.problem, own), folder, show, before)
-    run.train_with(training, training.derive)
+    run.train_with(training, training.derive, training.close)
     if isinstance(task, SharedTask):
         task.space, task.folder, task.seed = run.problem.space, folder, run.problem.seed

@@ -26,7 +26,7 @@ from symnas.tasks.task import Task
 
 if TYPE_CHECKING:
     from symnas.oneshot.distributed import Team
-    from symnas.oneshot.helpers import Helpers
+    from symnas.oneshot.helpers import Helpers, Peers
     from symnas.searching.problem import Problem
 
 CHECKPOINT = "supernet.pt"
@@ -52,7 +52,7 @@ class Training:
     show: Shown
     before: Path | None = None
 
-    _helpers: Helpers | None = attrs.field(default=None, init=False)
+    _helpers: Helpers | Peers | None = attrs.field(default=None, init=False)
 
     def __call__(self) -> Supernet:
         """Trains, or goes on where a killed training was; gives the supernet.
@@ -64,10 +64,7 @@ class Training:
             net, history = self._trained(None)
             self._write({"epochs": history, "result": self.run.notes()})
             return net
-        # Here, as few trainings need it.
-        from symnas.oneshot.helpers import Helpers
-
-        self._helpers = Helpers(self.task, self.run.algorithm, self.run.problem)
+        self._helpers = self._others()
         with self._helpers.watched():
             net, history = self._trained(self._helpers.team)
             self._write({"epochs": history, "result": self.run.notes()})
@@ -82,6 +79,21 @@ class Training:
         self._helpers.dismiss()
         return rows
 
+    def close(self, kill: bool = False) -> None:
+        """Lets those go that help, or that wait to; with `kill`, ends them."""
+        if self._helpers is None and self.task.replicas == "torchrun" and not kill:
+            self._helpers = self._others()
+        if self._helpers is not None:
+            (self._helpers.kill if kill else self._helpers.dismiss)()
+
+    def _others(self) -> Helpers | Peers:
+        # Here, as few trainings need it.
+        from symnas.oneshot.helpers import Helpers, Peers
+
+        if self.task.replicas == "torchrun":
+            return Peers(self.task)
+        return Helpers(self.task, self.run.algorithm, self.run.problem)
+
     def assist(self, team: Team) -> None:
         """Trains with the process that leads, and measures networks for it until it needs no more."""
         self._trained(team)
@@ -94,7 +106,10 @@ class Training:
         if leads and self.before is not None and self.before.exists():
             net.load_state_dict(self._read(self.before)["net"])
         if team is not None:
-            net.load_state_dict(team.share(net.state_dict()))
+            state = team.share(net.state_dict())
+            if state is None:  # the leader had nothing to train
+                return net, []
+            net.load_state_dict(state)
         workshop = Workshop(self.task, net, problem, algorithm.epochs, device, team)
         with seeded(derive(problem.seed, "begin"), device):
             self.run.begin(workshop)
@@ -148,9 +163,10 @@ class Training:
         write_whole(self.folder / TRAINING, lambda path: path.write_text(text))
 
 
-def assist(run: OneShotRun, task: Task, team: Team) -> None:
+def assist(run: OneShotRun, task: Any, team: Team) -> None:
     """Trains a run's supernet with other processes, one of which leads and keeps all that is kept."""
-    Training(run, task, Path(), lambda *_: None).assist(team)
+    own = check_task(run.algorithm, run.problem, task)
+    Training(run, own, Path(), lambda *_: None).assist(team)
 
 
 def _unreadable(path: Path, error: Exception) -> StorageError:

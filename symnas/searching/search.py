@@ -11,7 +11,7 @@ from symnas.flow.flow import Flow
 from symnas.flow.run import FlowRun
 from symnas.flow.weights import equip, staged_task
 from symnas.oneshot.algorithm import OneShot, OneShotRun
-from symnas.oneshot.shared import prepare, task_of
+from symnas.oneshot.shared import followed, prepare, task_of
 from symnas.searching.algorithm import Algorithm
 from symnas.searching.carry import carry
 from symnas.searching.crew import Alone
@@ -117,6 +117,10 @@ def search(
         reward=reward, initial=initial, seed=seed,
     )  # fmt: skip
     _check_ends(setting.space, trials, seconds)
+    if followed(setting):
+        # This is a process of torchrun that has helped to train; the leading one records the rest.
+        kept = Store(None)
+        return Study(kept, kept.begin_search(name or "search", setting.record(1)), setting.space)
     store = Store(study)
     total = trials if seconds is None or trials else None
     name = name or "search"
@@ -214,6 +218,8 @@ def _run(
         ending = "interrupted; the same call continues it"
     finally:
         workplace.close(kill=interrupted)
+        if isinstance(run, OneShotRun):
+            run.close(kill=interrupted)
     if driver is None:
         store.end_search(row.id, ending)
     else:

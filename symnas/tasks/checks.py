@@ -66,7 +66,10 @@ RULES: dict[str, Rule] = {
     "device": (lambda v: isinstance(v, str | torch.device), "'auto' or the name of a device"),
     "seed": _integer(0),
     "loaders": _integer(0),
-    "replicas": _integer(1),
+    "replicas": (
+        lambda v: _integer(1)[0](v) or (isinstance(v, str) and v == "torchrun"),
+        "an integer of at least 1, or 'torchrun'",
+    ),
 }
 # A search over these would compare what cannot be compared: scores on other data or measures.
 FIXED = (

@@ -69,7 +69,8 @@ class Task:
         seed: of the split.
         loaders: processes that read a Dataset which is not in memory.
         replicas: processes of this machine that train a supernet together, each on its part of every
-            batch. Networks that are trained alone are trained by one.
+            batch; "torchrun": those that torchrun has started, on any machines, all of which make
+            the same call. Networks that are trained alone are trained by one.
 
     Raises:
         DeclarationError: an argument or the data cannot be trained with.
