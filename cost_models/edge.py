@@ -211,7 +211,7 @@ class EdgeEnergy(_Running):
     >>> import symnas as sn
     >>> net = sn.Architecture(sn.nn.Linear(1600, 160, bias=False), input=(1600,))
     >>> round(EdgeEnergy()(net), 1)  # 41.6 of it for weights from external memory
-    44.7
+    44.3
     """
 
     name: str = attrs.field(default="energy", kw_only=True)
@@ -261,18 +261,22 @@ class _Needs:
         work = Work(*np.array(nests, float).reshape(-1, 4).T)
         bits = np.array(moved, float).reshape(-1, 2)
         belongs = np.array(operation, np.int64)
-        macs = np.bincount(belongs, work.macs, len(owner))
+        macs = _sums(belongs, work.macs, len(owner))
         return cls(
             work, belongs, macs, bits[:, 0], bits[:, 1], np.array(owner, np.int64), len(pieces)
         )
 
     def each(self, of_nests: Array) -> Array:
         """Sums for operations, `(n,)`, of what their nests need."""
-        return np.bincount(self.operation, of_nests, len(self.macs))
+        return _sums(self.operation, of_nests, len(self.macs))
 
     def summed(self, costs: Array) -> Array:
         """Sums for pieces, `(p,)`, of what their operations cost."""
-        return np.bincount(self.piece, costs, self.pieces)
+        return _sums(self.piece, costs, self.pieces)
 
     def memory_bits(self, edge: Edge, keep: bool) -> Array:
         return model.memory_bits(self.macs, self.weights, self.others, edge, keep)
+
+
+def _sums(owner: NDArray[np.int64], values: Array, n: int) -> Array:
+    return np.asarray(np.bincount(owner, values, n), float)

@@ -71,7 +71,7 @@ def edge_accelerator(
     >>> edp.unit, edp.bind(space)(space.sample(5)).shape
     ('uJ*ms', (5,))
     """
-    given = {
+    given: dict[str, Any] = {
         "rows": rows,
         "columns": columns,
         "local_bytes": local_bytes,

@@ -283,7 +283,7 @@ def test_zigzag_on_smaller_and_larger_arrays(tmp_path, monkeypatch):
     for size in (4, 16):
         # 128 bits a cycle from memory, of which tensors of 2,048 bits are a multiple.
         options = {"rows": size, "columns": size, "dataflow": "output", "bandwidth": 3.2e9}
-        mapped = {**options, "by": "zigzag", "lpf_limit": 4, "workers": 1}
+        mapped = {**options, "by": "zigzag", "lpf_limit": 3, "workers": 1}
         times.append(EdgeLatency(**mapped)(net))
         energies.append(EdgeEnergy(**mapped)(net))
         plain = {**options, "activations": "memory"}
@@ -292,7 +292,7 @@ def test_zigzag_on_smaller_and_larger_arrays(tmp_path, monkeypatch):
         # Two ways of counting accesses, with the same energies.
         assert energies[-1] == pytest.approx(EdgeEnergy(**plain)(net), rel=0.1)
         # The same description through the accelerator models there were.
-        same = cm.Cycles(Edge(**options), lpf_limit=4, bits=BITS, partial_bits=SUM_BITS)
+        same = cm.Cycles(Edge(**options), lpf_limit=3, bits=BITS, partial_bits=SUM_BITS)
         assert same(net) * 5e-6 == pytest.approx(times[-1])
     assert times[0] > 2 * times[1]  # sixteen times the multipliers, and the same memory
     assert energies[0] > energies[1]  # operands serve more multipliers at once

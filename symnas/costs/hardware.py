@@ -76,9 +76,8 @@ def resolved(model: CostModel, architecture: Architecture) -> CostModel:
         DeclarationError: it comes with none.
     """
     values = architecture.task.get(KEY, {}).get(model.name)
-    space = architecture.space
-    if values is None and space is not None:
-        node = _node(model, space)
+    if values is None and architecture.space is not None and architecture.row is not None:
+        node = _node(model, architecture.space)
         values = node.value(architecture.row, nodes.PROGRAM)
     if values is None:
         raise DeclarationError(_not_joined(model))
