@@ -274,16 +274,16 @@ def test_a_default_that_takes_too_much_is_refused(task):
     assert [first.choices[f"args[{i}]"] for i in (3, 4)] == ["Identity"] * 2
 
 
-def example():
-    path = Path(__file__).parent.parent / "examples" / "hurricane.py"
-    spec = importlib.util.spec_from_file_location("hurricane", path)
+def loaded(name):
+    path = Path(__file__).parent.parent / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def test_the_devices_of_the_example_keep_different_operations():
-    module = example()
+    module = loaded("examples/hurricane.py")
     space = module.networks()
     kept = {
         device: sn.flow.Efficient(latency, decisions="**.operation")(space)
@@ -291,3 +291,26 @@ def test_the_devices_of_the_example_keep_different_operations():
     }
     sets = {device: {frozenset(v) for v in found.values()} for device, found in kept.items()}
     assert len(set(map(frozenset, sets.values()))) == 3
+
+
+def test_two_stages_help_where_later_layers_matter_more():
+    """And not where earlier ones do; nor if the default takes what the later layers need.
+
+    For 20 seeds and 60 evaluations by local search; `benchmarks/two_stages.py` shows more.
+    """
+    module = loaded("benchmarks/two_stages.py")
+    ends = {}
+    for rising, limit in [
+        (True, "fast default"),
+        (False, "fast default"),
+        (True, "middle default"),
+    ]:
+        found = np.array(
+            [module.curves(alg.LocalSearch(), rising, limit, seed, 60) for seed in range(20)]
+        )
+        one, two = found.mean(axis=0)
+        ends[rising, limit] = module.reached(two, one[-1]), found[:, 1, -1] - found[:, 0, -1]
+    evaluations, differences = ends[True, "fast default"]
+    assert evaluations <= 30 and differences.mean() > 0
+    assert ends[False, "fast default"][0] is None
+    assert ends[True, "middle default"][0] is None

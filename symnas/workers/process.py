@@ -131,6 +131,10 @@ class WorkerProcess:
     def kill(self) -> None:
         """Ends the process and its children now."""
         self.connection.close()
+        self.end()
+
+    def end(self) -> None:
+        """Ends them and leaves the connection open, for another thread may be listening."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

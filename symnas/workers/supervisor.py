@@ -84,7 +84,7 @@ class Supervisor:
         with self._starting:
             self._stopping = True
             if self._process is not None:
-                self._process.kill()
+                self._process.end()
 
     def _once(
         self,
