@@ -2,6 +2,7 @@
 
 from symnas.cost_models.activations import Activations, PeakActivations
 from symnas.cost_models.adapted import Adapted
+from symnas.cost_models.edge import EdgeArea, EdgeEnergy, EdgeLatency
 from symnas.cost_models.energy import Cycles, Energy
 from symnas.cost_models.energy_table import EnergyTable
 from symnas.cost_models.latency import Latency
@@ -18,6 +19,9 @@ __all__ = [
     "Activations",
     "Adapted",
     "Cycles",
+    "EdgeArea",
+    "EdgeEnergy",
+    "EdgeLatency",
     "Energy",
     "EnergyTable",
     "Latency",

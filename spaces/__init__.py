@@ -1,5 +1,6 @@
 """Search spaces, one family a file."""
 
+from symnas.spaces.accelerators import accelerator_of, edge_accelerator, with_accelerator
 from symnas.spaces.fbnet import fbnet
 from symnas.spaces.mnasnet import mnasnet
 from symnas.spaces.mobilenet import Stage, mobilenet, mobilenet_28, mobilenet_224
@@ -11,7 +12,9 @@ from symnas.spaces.tunas import mobilenetv3_like
 
 __all__ = [
     "Stage",
+    "accelerator_of",
     "check_table",
+    "edge_accelerator",
     "fbnet",
     "mnasnet",
     "mobilenet",
@@ -22,4 +25,5 @@ __all__ = [
     "nasbench101",
     "nasbench201",
     "tabular",
+    "with_accelerator",
 ]

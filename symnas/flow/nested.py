@@ -163,9 +163,8 @@ class Nested(Flow):
 
     def __str__(self) -> str:
         levels = [self.outer, self.inner]
-        while isinstance(levels[-1].algorithm, Nested) and not levels[-1].decisions:
-            last = levels.pop().algorithm
-            levels += [last.outer, last.inner]
+        while isinstance(last := levels[-1].algorithm, Nested) and not levels[-1].decisions:
+            levels[-1:] = [last.outer, last.inner]
         return tree("nested" + (", weights carried" if self.carry_weights else ""), levels)
 
 

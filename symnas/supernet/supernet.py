@@ -299,9 +299,11 @@ class Supernet(nn.Module):
         found = np.asarray(row, np.int32).reshape(-1)
         if not self.space.is_row(found):
             raise ValueError(f"`row` ({found.tolist()}) is no row of {self.space!r}.")
-        part, rows = self.space, found[None]
-        while isinstance(part, Part):
-            part, rows = part.parent, part.lift(rows)
+        space: Space = self.space
+        rows = found[None]
+        while isinstance(space, Part):
+            rows = space.lift(rows)
+            space = space.parent
         return [int(value) for value in rows[0]]
 
     def _of_whole(self, weights: Mapping[str, Tensor], fixed: list[int]) -> dict[str, Tensor]:
