@@ -1,7 +1,7 @@
 """Each device has operations of its own; later layers are searched first, earlier ones afterwards.
 
     python examples/hurricane.py           400 digits, to see it run: about a minute
-    python examples/hurricane.py --full    2,000 digits, 3 seeds: some twenty minutes
+    python examples/hurricane.py --full    2,000 digits, more epochs, 3 seeds: many times as long
 
 In the manner of L. Zhang et al., "Fast Hardware-Aware Neural Architecture Search" (HURRICANE), CVPR
 Workshops 2020, arXiv:1910.11609, as a flow of steps that exist anyway. The same flow is compared with
