@@ -21,7 +21,7 @@ from symnas import cost_models as cm
 from symnas import data
 from symnas.errors import SymnasError
 from symnas.oneshot.distributed import Team
-from symnas.oneshot.helpers import joined, left
+from symnas.oneshot.peers import joined, left
 from symnas.oneshot.synchronised import Synchronised
 from symnas.oneshot.training import Training, supernet_of
 from symnas.searching.problem import Problem

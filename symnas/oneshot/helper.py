@@ -36,7 +36,7 @@ def _help(connection: Connection) -> int:
 
         from symnas.language import registry
         from symnas.oneshot.distributed import Lost
-        from symnas.oneshot.helpers import joined
+        from symnas.oneshot.peers import joined
         from symnas.oneshot.training import assist
 
         lost = Lost

@@ -26,7 +26,8 @@ from symnas.tasks.task import Task
 
 if TYPE_CHECKING:
     from symnas.oneshot.distributed import Team
-    from symnas.oneshot.helpers import Helpers, Peers
+    from symnas.oneshot.helpers import Helpers
+    from symnas.oneshot.peers import Peers
     from symnas.searching.problem import Problem
 
 CHECKPOINT = "supernet.pt"
@@ -88,7 +89,8 @@ class Training:
 
     def _others(self) -> Helpers | Peers:
         # Here, as few trainings need it.
-        from symnas.oneshot.helpers import Helpers, Peers
+        from symnas.oneshot.helpers import Helpers
+        from symnas.oneshot.peers import Peers
 
         if self.task.replicas == "torchrun":
             return Peers(self.task)
