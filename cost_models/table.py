@@ -14,11 +14,13 @@ import attrs
 from symnas.architecture.architecture import Architecture
 from symnas.costs.accuracy import Accuracy
 from symnas.costs.bound import BoundCost
+from symnas.costs.bound_part import on_part
 from symnas.costs.bound_table import TableCost
 from symnas.costs.exchange import SCHEMA, VERSION, table_data, write_table
 from symnas.costs.labelled import Columns, LabelledTerm, fields, number, term_of, text
 from symnas.costs.model import CostModel
 from symnas.costs.table import CostTable
+from symnas.searchspace.parts import Part
 from symnas.searchspace.space import Space
 
 _REQUIRED = ("schema", "version", "name", "unit", "terms")
@@ -182,13 +184,15 @@ class Table(CostModel):
             result["error"] = {"predicted": predicted, "measured": measured}
         return {**result, "terms": [term.data() for term in self.terms]}
 
-    def bind(self, space: Space) -> TableCost:
-        """The cost of a space's rows.
+    def bind(self, space: Space) -> BoundCost:
+        """The cost of a space's rows. Parts of a space may lack labels that the table has.
 
         Raises:
             ValueError: the space has not the decisions or labels of the table, or the table not
                 all of their costs.
         """
+        if isinstance(space, Part):
+            return on_part(self.bind(space.parent), space)
         columns = Columns(space)
         terms = [columns.term(t, f"{self.name}: terms[{i}]") for i, t in enumerate(self.terms)]
         error = Accuracy(*zip(*self.error, strict=True)) if self.error else None

@@ -69,6 +69,17 @@ def test_a_file_costs_what_it_says_on_every_row(tmp_path):
     check_cost_model(Table.from_data(data()), here, noise=1e-12)
 
 
+def test_parts_of_a_space_cost_what_they_do_in_it(tmp_path):
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(data()))
+    whole, table = space(), Table.load(path)
+    for part in (whole.restrict({"width": [8, 32]}), whole.fix({"kernel": 5})):
+        rows = np.concatenate(list(part.enumerate()))
+        found = table.bind(part)
+        assert found(rows) == pytest.approx(table.bind(whole)(part.lift(rows)))
+        assert found.range().exact
+
+
 def test_save_and_load_are_inverse(tmp_path):
     table = Table.from_data(data(notes="Größe", error={"predicted": [1.0], "measured": [1.5]}))
     assert Table.load(table.save(tmp_path / "t.json")) == table
