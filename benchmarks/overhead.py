@@ -281,13 +281,12 @@ def measure(case: Case, observed: Observed, n: int, proposals: int, limit: float
                 if not len(rows):
                     note = "nothing left"
                     break
-                if i == 0:
-                    first = seconds
-                else:
-                    asks.append(seconds)
-                    tells.append(search.tell(rows))
-                    continue
-                search.tell(rows)
+                telling = search.tell(rows)
+            if i == 0:
+                first = seconds
+            else:
+                asks.append(seconds)
+                tells.append(telling)
     except TooLong:
         note = f"> {limit:g} s"
     return Times(n, each, first, tuple(asks), tuple(tells), note)
@@ -341,7 +340,7 @@ def measure_all(
     times: list[Times] = []
     for n in counts:
         forecast = expected(times, n) if case.repeats else 0.0
-        if times and times[-1].note.startswith((">", "~")) and not forecast:
+        if times and times[-1].note.startswith(">"):
             times.append(Times(n, note=times[-1].note))
         elif forecast > limit:
             times.append(Times(n, note=f"~ {forecast:,.0f} s"))
@@ -359,7 +358,7 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", default=["nasbench201", "mnasnet"], metavar="NAME")
     parser.add_argument("--peers", action="store_true", help="Optuna's samplers themselves as well")
     parser.add_argument(
-        "--limit", type=float, default=60.0, help="seconds that a proposal may take"
+        "--limit", type=float, default=30.0, help="seconds that a proposal may take"
     )
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     arguments = parser.parse_args()
