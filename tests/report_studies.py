@@ -96,6 +96,7 @@ class FakeTrial:
     seconds: float = 1.5
     reused: tuple | None = None
     budget: float | None = None
+    stage: str = ""
 
     @property
     def architecture(self):

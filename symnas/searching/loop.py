@@ -104,6 +104,8 @@ class Loop:
             if ending is not None:
                 while self.crew.busy(late=self._limits.late):
                     self._collect()
+                while len(self._order) and not self._limits.late:
+                    self._tell_next()
                 return ending
             number += 1
 
