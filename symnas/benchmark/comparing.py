@@ -97,9 +97,10 @@ def simulate(
 ) -> Comparison:
     """As `compare`, on a simulated cluster: regrets are told by wall-clock time.
 
-    Results are told in order of proposal, and proposal i is asked for when those up to i - workers
-    have been: as in `sn.search`, whose searches do not depend on which trial happens to end first.
-    A slow trial therefore makes the others wait. Proposing takes no simulated time.
+    Results are told in the order of `sn.search`, whose searches do not depend on which trial happens
+    to end first: in order of proposal, or with budgets as if each trial took its budget. Proposal i
+    is asked for when i - workers have been told. A slow trial therefore makes the others wait.
+    Proposing takes no simulated time.
 
     Args:
         algorithms, tables, seeds, evaluations, objectives, subject_to, budget, folder, progress:
