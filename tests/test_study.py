@@ -163,6 +163,7 @@ def test_a_server_has_long_trials_on_its_disk(postgres: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
+    pytest.importorskip("psycopg")
     with pytest.raises(sn.StorageError, match=r"127\.0\.0\.1:1/none` cannot be opened: ") as error:
         sn.Study.open("postgresql://someone:secret@127.0.0.1:1/none")
     assert "secret" not in str(error.value)
