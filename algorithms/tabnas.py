@@ -11,7 +11,7 @@ from typing import ClassVar
 import attrs
 import numpy as np
 import torch
-from symnas.algorithms.tunas import _TuNAS
+from symnas.algorithms.tunas import TuNASRun
 
 from symnas.errors import SymnasError
 from symnas.oneshot.algorithm import OneShot, OneShotRun
@@ -110,7 +110,7 @@ class TabNAS(OneShot):
         return _TabNAS(self, problem)
 
 
-class _TabNAS(_TuNAS):
+class _TabNAS(TuNASRun):
     algorithm: TabNAS  # type: ignore[assignment]
 
     def made_controller(self, device: torch.device) -> Controller:

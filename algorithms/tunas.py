@@ -114,10 +114,10 @@ class TuNAS(OneShot):
                 )
 
     def start(self, problem: Problem) -> OneShotRun:
-        return _TuNAS(self, problem)
+        return TuNASRun(self, problem)
 
 
-class _TuNAS(OneShotRun):
+class TuNASRun(OneShotRun):
     algorithm: TuNAS
 
     def begin(self, workshop: Workshop) -> None:
