@@ -44,7 +44,7 @@ def nested(few: str, rest: str) -> sn.Algorithm:
 def growing(few: str, rest: str) -> sn.Algorithm:
     return sn.flow.nested(
         alg.RegularizedEvolution().over(few),
-        alg.LocalSearch().over(rest, trials=(6, 18, 54)),
+        alg.LocalSearch().over(rest, trials=(9, 27, 81)),
     )
 
 
