@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from symnas.spaces import edge_accelerator, with_accelerator
 
 import symnas as sn
 from symnas import algorithms as alg
+from symnas import cost_models as cm
 from symnas import data
 from symnas.oneshot.training import CHECKPOINT
 from symnas.oneshot.workshop import Workshop
@@ -96,6 +98,25 @@ def test_a_kill_between_inner_searches_changes_nothing(task, tmp_path, stop):
 def test_networks_may_be_trained_alone(task):
     study = run(task, None, flow(retrain=True, trials=2))
     assert len(study.trials) == 8 and not study.failed
+
+
+def test_an_accelerator_under_an_area_limit_and_a_supernet_for_each(task):
+    options = edge_accelerator(
+        rows=[8, 16, 32], columns=[8, 32], local_bytes=[16], buffer_kb=[32, 128],
+        bandwidth=[1e9], dataflow=["weight"],
+    )  # fmt: skip
+    area = cm.EdgeArea(**options)
+    given = sn.flow.nested(
+        alg.RandomSearch().over("hardware", trials=3),
+        alg.TuNAS(epochs=1).over(),
+        carry_weights=True,
+    )
+    study = sn.search(
+        with_accelerator(networks(), options), given, task, maximize="accuracy",
+        subject_to=[area <= 1.2], progress=False,
+    )  # fmt: skip
+    assert len(study.trials) == 3 and not study.failed
+    assert all(t.costs["area"] <= 1.2 for t in study.trials)
 
 
 def test_architecture_first_and_hyper_parameters_second(task):

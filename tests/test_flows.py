@@ -197,6 +197,10 @@ def test_mistakes_are_told_before_anything_runs():
         ([random.over("hardware")], "at least 2"),
         ([random.over("hardware"), random.over("model")], "how many trials"),
         ([random.over("hardware", trials=3), random], "say what it searches"),
+        (  # which would not come to an end before the whole part is searched
+            [random.over("hardware", trials=3), sn.flow.sequence(random.over()).over()],
+            "how many trials",
+        ),
         ([random.over(trials=3), random.over(trials=3)], "only one level"),
         ([random.over("hardware", trials=3), random.over("array", trials=3)], "same decisions"),
         ([random.over("array", trials=3), random.over("buffer", trials=3)], "no level has"),

@@ -20,6 +20,11 @@ class Flow(Algorithm):
     def stages(self) -> tuple[Stage, ...]:
         """The stages, flows among them as one."""
 
+    @property
+    @abc.abstractmethod
+    def endless(self) -> bool:
+        """Whether it goes on as long as there is anything left to propose."""
+
     def leaves(self) -> Iterator[Algorithm]:
         """The algorithms of all stages, those of flows within included."""
         for stage in self.stages:

@@ -44,7 +44,7 @@ def nested(
         levels: from the outermost, `algorithm.over(decisions, trials=n)`. One of them may name no
             decisions: it has those that the others leave.
         carry_weights: whether the supernet of a one-shot inner search begins with the weights of
-            the candidate before, where their shapes agree; else with those that the seed gives.
+            the candidate before; else with those that the seed gives.
         value: of a candidate, from the scores `(n, objectives)` of its trials without failures; by
             default the best score, or with several objectives the hypervolume, whose reference
             point is a little worse than the worst scores of the first candidate.
@@ -106,11 +106,15 @@ class Nested(Flow):
 
     @inner.validator
     def _check_inner(self, attribute: Any, stage: Stage) -> None:
-        if stage.trials is None and not isinstance(stage.algorithm, OneShot | Flow):
+        if stage.endless:
             raise ValueError(
                 f"nested: say how many trials each inner search has: "
                 f"{stage.algorithm!r:.60}.over(..., trials=20)."
             )
+
+    @property
+    def endless(self) -> bool:
+        return self.outer.endless
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -103,8 +103,7 @@ class InSequence(Flow):
                     f"sequence: trials={step.trials}: several numbers are for the inner search of a "
                     "nested flow."
                 )
-            open_ended = step.trials is None and not isinstance(step.algorithm, OneShot | Flow)
-            if open_ended and step is not steps[-1]:
+            if step.endless and step is not steps[-1]:
                 raise ValueError(
                     f"sequence: say for how many trials: {step.algorithm!r:.60}.over(..., trials=50). "
                     "Only the last stage may go on as long as the search."
@@ -113,6 +112,11 @@ class InSequence(Flow):
     @property
     def stages(self) -> tuple[Stage, ...]:
         return tuple(step for step in self.steps if isinstance(step, Stage))
+
+    @property
+    def endless(self) -> bool:
+        last = self.steps[-1]
+        return isinstance(last, Stage) and last.endless
 
     def start(self, problem: Problem) -> SequenceRun:
         return SequenceRun(self, problem)
@@ -271,7 +275,7 @@ class SequenceRun(FlowRun):
         return rows[good], scores[good]
 
     def _narrow(self, shrink: Shrink) -> None:
-        """Leaves out candidates of the decisions; the best architecture itself stays possible."""
+        """Leaves out candidates of the decisions; each decision keeps at least one."""
         space = self.problem.space
         part = restrict(space, dict(shrink(space, *self._finite())))
         for column, kept in enumerate(part.kept):

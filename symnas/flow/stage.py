@@ -65,6 +65,16 @@ class Stage:
     trials: int | tuple[int, ...] | None = attrs.field(default=None, validator=_check_trials)
     shrink: Any = None
 
+    @property
+    def endless(self) -> bool:
+        """Whether neither it nor its algorithm says for how many trials."""
+        from symnas.flow.flow import Flow
+        from symnas.oneshot.algorithm import OneShot
+
+        if isinstance(self.algorithm, Flow):
+            return self.trials is None and self.algorithm.endless
+        return self.trials is None and not isinstance(self.algorithm, OneShot)
+
     def columns(self, space: Space) -> set[int] | None:
         """The columns of the decisions that it names; None if it names none.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,6 @@ from symnas.tasks.task import Task
 
 # What a stage's supernet is of: JSON beside its checkpoint.
 PART = "part.json"
-
-# A stage's name to the folder of its supernet.
-Folders = Callable[[str], Path]
 
 
 @attrs.define(eq=False)
