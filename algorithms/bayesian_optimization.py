@@ -15,9 +15,8 @@ from symnas.predictors.gaussian_process import GaussianProcess
 from symnas.predictors.kernel import Encoded, distances, likeliest_kernel
 from symnas.predictors.posterior import Posterior
 from symnas.searching.acquisition import (
-    expected_chebyshev,
-    expected_hypervolume,
     log_expected_improvement,
+    log_expected_scalarization,
 )
 from symnas.searching.algorithm import Algorithm, Run
 from symnas.searching.checks import at_least
@@ -38,8 +37,12 @@ WHOLE = 65_536
 RANDOM, PARENTS, CHILDREN, CLIMBS, STEPS = 500, 20, 15, 3, 5
 # Kinds of features that explain less than this share of every objective are left out.
 WEAK = 0.02
-# The part of the range of scores by which the worst result exceeds the reference point.
-MARGIN = 0.1
+# Of several objectives, in parts of the range of results: how far the worst result lies above 0, and
+# how much better than the best one may be expected.
+MARGIN, BEYOND = 0.01, 0.1
+# By how many of the best different results it is judged what better ones' scores would be, and how
+# many scores beyond.
+TOP, FAR = 5, 10.0
 
 
 @attrs.frozen
@@ -54,9 +57,9 @@ class BayesianOptimization(Algorithm):
     for what is expected of them (the "Kriging believer" of Ginsbourger, Le Riche and Carraro 2010),
     so several workers get different architectures.
 
-    Two objectives are improved together by the expected growth of their hypervolume, exactly; more by
-    a random weighting for each proposal (Knowles 2006, "ParEGO"). Costs that are objectives are known,
-    and need no model.
+    Several objectives are improved together by the expected growth of their hypervolume in a random
+    direction for each proposal (Zhang and Golovin 2020, arXiv 2006.04655), in the units of the
+    results. Costs that are objectives are known, and need no model.
 
     In the line of Kandasamy et al. 2018 (NASBOT, arXiv 1802.07191) and White, Neiswanger and Savani
     2021 (BANANAS, arXiv 1910.11858), whose path encoding the features generalise to any space; kernel,
@@ -202,12 +205,45 @@ class _Model:
             known.append(scored)
         if len(means) == 1:
             return log_expected_improvement(means[0], deviations[0], known[0].max())
-        mean, deviation, results = (np.stack(a, axis=1) for a in (means, deviations, known))
-        if len(means) == 2:
-            low, high = results.min(axis=0), results.max(axis=0)
-            return expected_hypervolume(mean, deviation, results, low - MARGIN * (high - low))
         rng = np.random.default_rng((self.problem.seed, self.problem.count, 3))
-        return expected_chebyshev(mean, deviation, results, rng.dirichlet(np.ones(len(means))))
+        return _promise_of_many(
+            np.stack(means, axis=1),
+            np.stack(deviations, axis=1),
+            np.stack(known, axis=1),
+            told,
+            rng,
+        )
+
+
+def _promise_of_many(
+    means: Floats, deviations: Floats, scores: Floats, results: Floats, rng: np.random.Generator
+) -> Floats:
+    """What is expected of each row of a pool in a random direction of the objectives: `(n,)`.
+
+    Volumes are of results, which people measure, and not of scores: by those, ever smaller changes
+    of an extreme would count as much as real ones.
+    """
+    low, high = results.min(axis=0), results.max(axis=0)
+    span = np.where(high > low, high - low, 1.0)
+    values = (results - low) / span + MARGIN
+    weights = np.abs(rng.standard_normal(results.shape[1]))
+    weights /= np.linalg.norm(weights)
+    best = float((values / weights).min(axis=1).max())
+    top = max(float(((values.max(axis=0) + BEYOND) / weights).min()), (1 + BEYOND) * best)
+    ladders = [_scores_of(*both) for both in zip(scores.T, values.T, strict=True)]
+    return log_expected_scalarization(means, deviations, weights, best, top, ladders)
+
+
+def _scores_of(scores: Floats, values: Floats) -> Callable[[Floats], Floats]:
+    """Which scores belong to values: between known ones by lines, which go on beyond."""
+    at, first = np.unique(scores, return_index=True)
+    steps = values[first]
+    best = slice(max(0, len(at) - TOP), len(at))  # a single gap would make it a matter of chance
+    spread, rise = float(np.ptp(at[best])), float(np.ptp(steps[best]))
+    slope = rise / spread if rise > 0 else 1.0
+    knots = np.concatenate([[0.0], steps, [steps[-1] + FAR * slope]])
+    heights = np.concatenate([[at[0] - MARGIN * np.ptp(at)], at, [at[-1] + FAR]])
+    return lambda wanted: np.interp(wanted, knots, heights)
 
 
 class _Whole:
@@ -259,7 +295,8 @@ def _searched(problem: Problem, model: _Model, waiting: Rows) -> Rows:
     count = problem.count
     order = np.argsort(-_overall(model._scores), kind="stable")[:PARENTS]
     parents = np.repeat(np.array(model._rows)[order], CHILDREN, axis=0)
-    pool = np.concatenate([problem.sample(RANDOM, (count, 1)), problem.mutate(parents, (count, 2))])
+    children = problem.mutate(parents, (count, 2), repaired=False)
+    pool = np.concatenate([problem.sample(RANDOM, (count, 1)), children])
     if not len(pool):
         return pool
     others = model.encode(waiting)

@@ -16,10 +16,8 @@ from symnas.predictors.paths import Paths
 from symnas.predictors.posterior import Posterior
 from symnas.predictors.ranks import Ranks
 from symnas.searching.acquisition import (
-    expected_chebyshev,
-    expected_hypervolume,
-    expected_improvement,
     log_expected_improvement,
+    log_expected_scalarization,
 )
 
 
@@ -38,7 +36,6 @@ def encoded(n: int, seed: int, kinds: int = 2) -> Encoded:
 def test_expected_improvement_is_an_integral(mean: float, deviation: float, best: float) -> None:
     density = lambda y: max(0.0, y - best) * norm.pdf(y, mean, deviation)  # noqa: E731
     truth = integrate.quad(density, best, mean + 12 * deviation, epsabs=1e-13)[0]
-    assert expected_improvement(mean, deviation, best) == pytest.approx(truth, rel=1e-7)
     told = log_expected_improvement(mean, deviation, best)
     assert told == pytest.approx(np.log(truth), rel=1e-6)
 
@@ -52,27 +49,40 @@ def test_the_logarithm_of_improvement_falls_smoothly_however_far_out() -> None:
     assert np.abs(np.diff(slope)).max() < 0.06
 
 
-def test_expected_hypervolume_agrees_with_many_draws() -> None:
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_expected_scalarization_agrees_with_many_draws(objectives: int) -> None:
     rng = np.random.default_rng(0)
-    front = np.array([[0.0, 2.0], [1.0, 1.5], [2.0, 0.0], [0.5, 0.5], [1.0, 1.0]])
-    reference = np.array([-1.0, -1.0])
-    means, deviations = rng.normal(0.8, 1.0, (4, 2)), rng.uniform(0.1, 1.0, (4, 2))
-    told = expected_hypervolume(means, deviations, front, reference)
+    weights = np.abs(rng.normal(size=objectives))
+    weights /= np.linalg.norm(weights)
+    means = rng.normal(0.8, 0.5, (4, objectives))
+    deviations = rng.uniform(0.1, 0.8, (4, objectives))
+    told = log_expected_scalarization(
+        means, deviations, weights, 1.0, 12.0, [lambda values: np.log(values)] * objectives
+    )
+    for i in range(4):
+        draws = np.exp(means[i] + deviations[i] * rng.standard_normal((400_000, objectives)))
+        grown = np.maximum((draws / weights).min(axis=1), 1.0) ** objectives - 1.0
+        error = 5 * float(np.std(grown)) / 400_000**0.5
+        assert np.exp(told[i]) == pytest.approx(np.mean(grown), rel=0.01, abs=error)
+
+
+def test_scalarizations_in_all_directions_measure_the_hypervolume() -> None:
     from symnas.searching.pareto import hypervolume
 
-    before = hypervolume(front, reference)
-    for i in range(4):
-        draws = means[i] + deviations[i] * rng.standard_normal((4000, 2))
-        grown = [hypervolume(np.vstack([front, d]), reference) - before for d in draws]
-        assert told[i] == pytest.approx(np.mean(grown), abs=5 * np.std(grown) / 4000**0.5 + 1e-9)
+    rng = np.random.default_rng(1)
+    front = np.array([[1.0, 2.0], [1.5, 1.5], [2.5, 0.5]])
+    weights = np.abs(rng.normal(size=(200_000, 2)))
+    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+    reached = (front[:, None] / weights).min(axis=2).max(axis=0) ** 2
+    # A circle's quarter with radius 1 has an area of pi / 4.
+    assert reached.mean() * np.pi / 4 == pytest.approx(hypervolume(front, np.zeros(2)), rel=0.01)
 
 
-def test_any_number_of_objectives_are_weighed() -> None:
-    known = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-    means = np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
-    told = expected_chebyshev(means, np.full((2, 3), 1e-3), known, np.array([0.3, 0.3, 0.4]))
-    # At the ideal point the distance is 0; the best so far is at most 0.3 away from it.
-    assert told[0] == pytest.approx(0.3, abs=0.01) and told[1] == 0
+def test_what_is_out_of_reach_is_still_ordered() -> None:
+    means = np.array([[-60.0, 1.0], [-70.0, 1.0]])
+    same = [lambda values: values] * 2
+    told = log_expected_scalarization(means, np.ones((2, 2)), np.sqrt([0.5, 0.5]), 1.0, 2.0, same)
+    assert np.isfinite(told).all() and told[0] > told[1]
 
 
 # Kernels ----------------------------------------------------------------------------------------

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfcx, ndtr, ndtri
-from scipy.stats import qmc
+from scipy.special import erfcx, log_ndtr, logsumexp, ndtr
 
 Floats = NDArray[np.float64]
+
+# Of the quadrature over what a result may exceed the best by.
+POINTS = 32
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
-def expected_improvement(mean: Any, deviation: Any, best: Any) -> Floats:
-    """The expected amount by which a normal result exceeds `best`; arrays are broadcast.
-
-    Mockus 1975; Jones, Schonlau and Welch 1998, "Efficient Global Optimization", equation 15.
-
-    >>> expected_improvement(0.0, 1.0, [0.0, 1.0]).round(4)
-    array([0.3989, 0.0833])
-    """
-    mean, deviation, best = (np.asarray(a, np.float64) for a in (mean, deviation, best))
-    z = (mean - best) / deviation
-    return np.asarray(deviation * (z * ndtr(z) + np.exp(-0.5 * (z * z + _LOG_2PI))))
-
-
 def log_expected_improvement(mean: Any, deviation: Any, best: Any) -> Floats:
-    """Its logarithm, exact where the improvement itself would be 0 to all digits.
+    """The logarithm of the expected amount by which a normal result exceeds `best`, `(n,)`.
 
-    Ament et al. 2023, "Unexpected Improvements to Expected Improvement", equation 9.
+    Exact where the improvement itself would be 0 to all digits; arrays are broadcast. (Mockus 1975;
+    Ament et al. 2023, "Unexpected Improvements to Expected Improvement", equation 9.)
 
     >>> log_expected_improvement(0.0, 1.0, [0.0, 50.0]).round(2).tolist()
     [-0.92, -1258.74]
@@ -46,59 +37,41 @@ def log_expected_improvement(mean: Any, deviation: Any, best: Any) -> Floats:
     return np.asarray(np.where(z > -1, near, far) + np.log(deviation))
 
 
-def expected_hypervolume(
-    means: Floats, deviations: Floats, front: Floats, reference: Floats
+def log_expected_scalarization(
+    means: Floats,
+    deviations: Floats,
+    weights: Floats,
+    best: float,
+    top: float,
+    scores: Sequence[Callable[[Floats], Floats]],
 ) -> Floats:
-    """The expected growth of the hypervolume of two objectives, exactly: `(n,)`.
+    """The logarithm of the expected growth of hypervolume in one direction, `(n,)`.
 
-    Both are independent and normal, larger is better. The growth is a sum over the strips between
-    the points of the front, of a part of one objective times a part of the other. (In the form of
-    Yang et al. 2019, "Multi-Objective Bayesian Global Optimization using expected hypervolume
-    improvement gradient", Section 4; `O(n * front)`.)
+    In the direction of `weights`, values `v` of several objectives reach as far as the smallest
+    `t = v_i / weights_i`; the mean of `t^objectives` over all directions is proportional to the
+    hypervolume above 0. So proposals for random directions make it grow, and the extremes of an
+    objective get no more than their share of them. (Zhang and Golovin 2020, "Random Hypervolume
+    Scalarizations for Provable Multi-Objective Black Box Optimization", arXiv 2006.04655, Lemma 5.)
+    Objectives are taken to be independent: `t` is exceeded by the product of their probabilities,
+    which is integrated by quadrature. `O(n * objectives)`.
 
     Args:
-        means, deviations: `(n, 2)`.
-        front: results so far, `(m, 2)`; dominated ones may be among them.
-        reference: the point that all results shall exceed, `(2,)`.
+        means, deviations: of normal scores, `(n, objectives)`.
+        weights: `(objectives,)`, of Euclidean length 1.
+        best: the largest `t` so far.
+        top: a `t` beyond which nothing is expected.
+        scores: for each objective, the scores of its values, `(k,)` to `(k,)`; increasing.
 
-    >>> expected_hypervolume(np.array([[2.0, 2.0]]), np.full((1, 2), 1e-9), np.array([[1.0, 1.0]]),
-    ...                      np.zeros(2)).round(6)
-    array([3.])
+    >>> means, deviations = np.array([[2.0, 3.0], [2.0, 0.5]]), np.full((2, 2), 0.1)
+    >>> same = [lambda values: values] * 2
+    >>> found = log_expected_scalarization(means, deviations, np.sqrt([0.5, 0.5]), 1.0, 9.0, same)
+    >>> np.exp(found).round(1)  # about 2^2 / 0.5 - 1; the other is worse than what is known
+    array([7., 0.])
     """
-    front = np.maximum(np.asarray(front, np.float64).reshape(-1, 2), reference)
-    front = front[np.lexsort((front[:, 1], front[:, 0]))]
-    # From the right, the second objective only grows: what does not exceed it is dominated.
-    highest = np.maximum.accumulate(front[::-1, 1])[::-1]
-    kept = front[:, 1] > np.append(highest[1:], -np.inf)
-    front = front[kept]
-    left = np.concatenate([[reference[0]], front[:, 0]])
-    floor = np.concatenate([front[:, 1], [reference[1]]])
-    beyond = expected_improvement(means[:, :1], deviations[:, :1], left)  # (n, strips)
-    width = beyond - np.concatenate([beyond[:, 1:], np.zeros((len(means), 1))], axis=1)
-    height = expected_improvement(means[:, 1:], deviations[:, 1:], floor)
-    return np.asarray((width * height).sum(axis=1))
-
-
-def expected_chebyshev(
-    means: Floats, deviations: Floats, known: Floats, weights: Floats, draws: int = 64
-) -> Floats:
-    """The expected improvement of a weighted Chebyshev distance from the best of everything: `(n,)`.
-
-    For any number of objectives, independent and normal; estimated by quasi-random draws. With other
-    weights each time, all of a Pareto front is approached (Knowles 2006, "ParEGO", equation 2,
-    without its augmenting sum).
-
-    Args:
-        means, deviations: `(n, objectives)`.
-        known: results so far, `(m, objectives)`.
-        weights: `(objectives,)`, with a sum of 1.
-        draws: a power of two.
-    """
-    ideal = known.max(axis=0)
-    best = (-(weights * (ideal - known)).max(axis=1)).max()
-    uniform = qmc.Sobol(means.shape[1], seed=0).random(draws)
-    total = np.zeros(len(means))
-    for normal in ndtri(np.clip(uniform, 1e-9, 1 - 1e-9)):
-        value = -(weights * (ideal - means - deviations * normal)).max(axis=1)
-        total += np.maximum(value - best, 0)
-    return total / draws
+    objectives = means.shape[1]
+    points, shares = np.polynomial.legendre.leggauss(POINTS)
+    t = best + (top - best) * (points + 1) / 2
+    total = np.log(shares * (top - best) / 2 * objectives * t ** (objectives - 1))[:, None]
+    for i, score in enumerate(scores):
+        total = total + log_ndtr((means[:, i] - score(weights[i] * t)[:, None]) / deviations[:, i])
+    return np.asarray(logsumexp(total, axis=0), np.float64)

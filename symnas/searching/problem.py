@@ -145,13 +145,19 @@ class Problem:
             self.exhausted = not found
         return self._array(found)
 
-    def mutate(self, rows: Any, key: Seed) -> Rows:
+    def mutate(self, rows: Any, key: Seed, *, repaired: bool = True) -> Rows:
         """For each row a mutation of it, feasible and not proposed before.
 
         A decision is changed at random. Where that breaks a limit on tables, as few others as have
         to are changed besides, by chance: so a decision whose every change is dear is changed as
         often as others. Rows without a mutation within reach give none. More decisions are changed
         at once where all single changes have been proposed.
+
+        Args:
+            rows: `(n, columns)`.
+            key: mutations of the same rows by the same key are the same.
+            repaired: False to draw another change instead where one breaks a limit, which takes a
+                hundredth of the time and changes dear decisions less often.
         """
         moves = self.space._moves
 
@@ -170,7 +176,7 @@ class Problem:
             return None if found is None else list(found.tolist())
 
         parents = rows.tolist() if isinstance(rows, np.ndarray) else [list(r) for r in rows]
-        return self._children(len(parents), child, repair, key)
+        return self._children(len(parents), child, repair if repaired else None, key)
 
     def crossover(self, a: Any, b: Any, key: Seed) -> Rows:
         """For each pair a child of both, feasible and not proposed before.
@@ -250,10 +256,9 @@ class Problem:
             return self.space.sample(n, seed, uniform)
         return self.constraints.draw(n, seed, uniform)
 
-    def _children(self, n: int, child: Child, repair: Repair, key: Seed) -> Rows:
+    def _children(self, n: int, child: Child, repair: Repair | None, key: Seed) -> Rows:
         rng = random.Random(seed_of(self._seeds(key)))
         constraints = self.constraints
-        repairable = constraints is not None and constraints.feasible is not None
         found: list[list[int]] = []
         taken: set[bytes] = set()
         for index in range(n):
@@ -261,8 +266,9 @@ class Problem:
                 step = 1 + attempt // TRIES_A_STEP
                 row = child(index, step, rng)
                 if (
-                    constraints is not None
-                    and repairable
+                    repair is not None
+                    and constraints is not None
+                    and constraints.feasible is not None
                     and not constraints.mask(self._array([row]))[0]
                 ):
                     repaired = repair(index, row, step, rng)
