@@ -20,9 +20,9 @@ from symnas import algorithms as alg
 from symnas import cost_models as cm
 from symnas import data
 from symnas.errors import SymnasError
-from symnas.oneshot.distributed import Team
-from symnas.oneshot.peers import joined, left
-from symnas.oneshot.synchronised import Synchronised
+from symnas.oneshot.distributed.peers import joined, left
+from symnas.oneshot.distributed.synchronised import Synchronised
+from symnas.oneshot.distributed.team import Team
 from symnas.oneshot.training import Training, supernet_of
 from symnas.searching.problem import Problem
 

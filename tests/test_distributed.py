@@ -20,7 +20,7 @@ from symnas.algorithms.single_path_one_shot import SinglePathOneShot
 import symnas as sn
 from symnas import algorithms as alg
 from symnas.errors import DeclarationError, SymnasError
-from symnas.oneshot.peers import joined, left
+from symnas.oneshot.distributed.peers import joined, left
 from symnas.oneshot.training import CHECKPOINT, Training
 from symnas.oneshot.workshop import Workshop
 

@@ -101,7 +101,7 @@ def followed(setting: Setting) -> bool:
             f'replicas="torchrun" is for one-shot algorithms by themselves, and this is '
             f"{type(algorithm).__name__}. Give a number of processes of this machine."
         )
-    from symnas.oneshot.peers import Peers, leads
+    from symnas.oneshot.distributed.peers import Peers, leads
 
     if leads():
         return False

@@ -25,9 +25,9 @@ from symnas.tasks.seeding import derive, seeded
 from symnas.tasks.task import Task
 
 if TYPE_CHECKING:
-    from symnas.oneshot.distributed import Team
-    from symnas.oneshot.helpers import Helpers
-    from symnas.oneshot.peers import Peers
+    from symnas.oneshot.distributed.helpers import Helpers
+    from symnas.oneshot.distributed.peers import Peers
+    from symnas.oneshot.distributed.team import Team
     from symnas.searching.problem import Problem
 
 CHECKPOINT = "supernet.pt"
@@ -89,8 +89,8 @@ class Training:
 
     def _others(self) -> Helpers | Peers:
         # Here, as few trainings need it.
-        from symnas.oneshot.helpers import Helpers
-        from symnas.oneshot.peers import Peers
+        from symnas.oneshot.distributed.helpers import Helpers
+        from symnas.oneshot.distributed.peers import Peers
 
         if self.task.replicas == "torchrun":
             return Peers(self.task)

@@ -18,7 +18,7 @@ from symnas.tasks.schedule import factor
 from symnas.tasks.seeding import derive
 
 if TYPE_CHECKING:
-    from symnas.oneshot.distributed import Team
+    from symnas.oneshot.distributed.team import Team
     from symnas.searching.problem import Problem
     from symnas.supernet.supernet import Supernet
     from symnas.tasks.task import Task

@@ -1,4 +1,4 @@
-"""The program of a helper of a training: `python -m symnas.oneshot.helper <file descriptor>`."""
+"""A helper of a training: `python -m symnas.oneshot.distributed.helper <file descriptor>`."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _help(connection: Connection) -> int:
         import torch
 
         from symnas.language import registry
-        from symnas.oneshot.distributed import Lost
-        from symnas.oneshot.peers import joined
+        from symnas.oneshot.distributed.peers import joined
+        from symnas.oneshot.distributed.team import Lost
         from symnas.oneshot.training import assist
 
         lost = Lost

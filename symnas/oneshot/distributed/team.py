@@ -28,7 +28,7 @@ from torch import Tensor, distributed, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from symnas.errors import SymnasError
-from symnas.oneshot.calls import Calls
+from symnas.oneshot.distributed.calls import Calls
 from symnas.tasks.batches import Batch, batches
 from symnas.tasks.examples import AnyExamples, Pair
 

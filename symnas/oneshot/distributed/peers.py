@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from symnas.errors import SymnasError
-from symnas.oneshot.distributed import Lost, Team
+from symnas.oneshot.distributed.team import Lost, Team
 
 if TYPE_CHECKING:
     from symnas.tasks.task import Task

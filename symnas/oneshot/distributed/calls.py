@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from symnas.errors import SymnasError
-from symnas.oneshot.synchronised import Synchronised
+from symnas.oneshot.distributed.synchronised import Synchronised
 from symnas.tasks.seeding import derive
 
 if TYPE_CHECKING:
-    from symnas.oneshot.distributed import Team
+    from symnas.oneshot.distributed.team import Team
 
 
 class Calls:

@@ -17,9 +17,9 @@ import torch
 from torch import distributed
 
 from symnas.errors import SymnasError
-from symnas.oneshot.child import GRACE, Child
-from symnas.oneshot.distributed import Lost
-from symnas.oneshot.peers import joined, left
+from symnas.oneshot.distributed.child import GRACE, Child
+from symnas.oneshot.distributed.peers import joined, left
+from symnas.oneshot.distributed.team import Lost
 from symnas.workers.payload import callables_of
 from symnas.workers.settings import cores
 
@@ -42,8 +42,8 @@ class Work:
 class Helpers:
     """The processes that train together with this one, which leads them.
 
-    Each is a fresh interpreter that runs `symnas.oneshot.helper`. When the leader is gone, their next
-    collective fails, which ends them.
+    Each is a fresh interpreter that runs `symnas.oneshot.distributed.helper`. When the leader is
+    gone, their next collective fails, which ends them.
 
     Args:
         task: `replicas` says how many processes there are, with this one.

@@ -27,7 +27,7 @@ class Child:
             environment[name] = str(setup["threads"])
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "symnas.oneshot.helper", str(theirs.fileno())],
+                [sys.executable, "-m", "symnas.oneshot.distributed.helper", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment,

@@ -1,0 +1,1 @@
+"""Several processes that train one supernet together: see `team` for how."""
