@@ -211,12 +211,12 @@ def test_mutations_go_on_until_all_feasible_rows_are_proposed() -> None:
 def test_repairs_under_many_limits_need_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     cells: list[int] = []
 
-    class Counted(feasible_module._Pass):
+    class Counted(feasible_module.Pass):
         def __init__(self, feasible: Any, independent: Any, shape: Any, round_up: bool) -> None:
             cells.append(int(np.prod(shape)))
             super().__init__(feasible, independent, shape, round_up)
 
-    monkeypatch.setattr(feasible_module, "_Pass", Counted)
+    monkeypatch.setattr(feasible_module, "Pass", Counted)
     space = many(10)
     limits = [Total(jitter=0.3) <= 30, Total(-1.0, 0.3, "negative") <= -20]
     constraints = sn.Constraints.of(limits).bind(space)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from symnas.architecture.architecture import Architecture
     from symnas.costs.accuracy import Accuracy
     from symnas.costs.comparison import Limits
-    from symnas.costs.feasible import Ceiling, Limit
     from symnas.costs.independent import Probabilities
+    from symnas.costs.limits import Ceiling, Limit
     from symnas.costs.model import CostModel
     from symnas.costs.table import CostTable
     from symnas.searchspace.space import Seed, Space

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from symnas.costs.bound import BoundCost, Bounds
 from symnas.costs.bound_part import on_part
 from symnas.costs.constraints import Constraint, Constraints, Predicate
-from symnas.costs.feasible import Ceiling, Feasible, Limit, Sampler
+from symnas.costs.feasible import Feasible
 from symnas.costs.independent import Independent
 from symnas.costs.intervals import wilson
+from symnas.costs.limits import Ceiling, Limit
+from symnas.costs.sampler import Sampler
 from symnas.costs.scopes import TooCoupled
 from symnas.costs.structure import structure_of
 from symnas.errors import DeclarationError, Infeasible

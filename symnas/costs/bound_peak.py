@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from symnas.costs.bound import BoundCost, Bounds, Range, Rows
 from symnas.costs.comparison import Limits
-from symnas.costs.feasible import Ceiling
+from symnas.costs.limits import Ceiling
 from symnas.costs.scopes import TooCoupled
 from symnas.costs.structure import structure_of
 from symnas.costs.table import CostTable, Term

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from symnas.costs.bound import BoundCost, Bounds, Range, Rows
 from symnas.costs.comparison import Limits
 from symnas.costs.decompose import simplified
-from symnas.costs.feasible import Limit
+from symnas.costs.limits import Limit
 from symnas.costs.structure import structure_of
 from symnas.costs.table import CostTable
 
