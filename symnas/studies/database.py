@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from symnas.errors import MissingExtra, StorageError
 from symnas.studies import schema
+from symnas.studies.failures import damaged, explain_failures
 from symnas.studies.migration import STEPS, migrate
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
@@ -35,8 +36,8 @@ class Database:
 
     Raises:
         FileNotFoundError: there is no such file, and it is not to be made.
-        StorageError: the file is not a study, was written by a newer symnas, or by an older one
-            and cannot be brought up to date.
+        StorageError: the file is not a study, is damaged, was written by a newer symnas, or by an
+            older one and cannot be brought up to date.
         MissingExtra: the URL's database driver is not installed.
     """
 
@@ -44,6 +45,7 @@ class Database:
         self.location = None if location is None else os.fspath(location)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.engine = self._connect(create)
+        explain_failures(self.engine, self.label)
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._check_version(create)
 
@@ -120,6 +122,8 @@ class Database:
             names = sa.inspect(self.engine).get_table_names()
         except sa.exc.OperationalError as error:
             raise StorageError(f"`{self.label}` cannot be opened: {error.orig}") from error
+        if names and self.dialect == "sqlite":
+            self._check_pages()
         if schema.versions.name not in names:
             if names:
                 raise StorageError(
@@ -137,6 +141,14 @@ class Database:
                 f"`{self.label}` has study format {version}, and this symnas reads formats up to "
                 f"{schema.VERSION}. Open it with the version of symnas that wrote it, or a newer one."
             )
+
+    def _check_pages(self) -> None:
+        """Reads the file once: SQLite would notice some damage only where it happens to look."""
+        with self.engine.connect() as connection:
+            found = connection.exec_driver_sql("pragma quick_check(1)").scalar_one()
+        if found != "ok":
+            detail = " ".join(found.removeprefix("*** in database main ***").split())
+            raise StorageError(damaged(self.label, detail))
 
     def _version(self) -> int:
         with self.engine.connect() as connection:
@@ -187,8 +199,15 @@ def _engine_of_file(path: Path, create: bool) -> sa.Engine:
             )
     else:
         with path.open("rb") as file:
-            if file.read(16) not in (b"", _SQLITE_HEADER):
-                raise StorageError(f"`study` ({str(path)!r}) is a file, but not a study.")
+            header = file.read(16)
+        if header not in (b"", _SQLITE_HEADER):
+            raise StorageError(f"`study` ({str(path)!r}) is a file, but not a study.")
+        files = Path(f"{path}.files")
+        if not header and files.is_dir():  # which is made after a study's first page
+            raise StorageError(
+                f"`study` ({str(path)!r}) is an empty file, and `{files}` tells that a study was in "
+                "it. Put back a copy of the file; or remove both to begin anew."
+            )
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)), connect_args={"factory": _Connection}
     )

@@ -140,9 +140,8 @@ def _lock(file: IO[str], shared: bool, wait: bool) -> bool:
 class _ServerLocks:
     """Advisory locks of PostgreSQL, held by a session of their own."""
 
-    def __init__(self, connection: sa.Connection, label: str) -> None:
+    def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
-        self._label = label
         for setting, value in _KEEPALIVE.items():
             connection.exec_driver_sql(f"set {setting} = {value}")
         # A server's locks are common to all schemas of a database: names are made ours by a table.
@@ -160,15 +159,7 @@ class _ServerLocks:
     def _call(self, function: str, name: str) -> object:
         digest = hashlib.sha256(f"symnas {self._scope} {name}".encode()).digest()
         key = int.from_bytes(digest[:8], "big", signed=True)
-        try:
-            return self._connection.execute(sa.select(getattr(sa.func, function)(key))).scalar()
-        except sa.exc.DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-            raise SymnasError(
-                f"The connection with `{self._label}` that showed that this process lives is lost "
-                f"({error.orig}), and with it its trials that are open. The same call continues."
-            ) from error
+        return self._connection.execute(sa.select(getattr(sa.func, function)(key))).scalar()
 
 
 @contextlib.contextmanager
@@ -177,7 +168,7 @@ def _server_locks(store: Store) -> Iterator[_ServerLocks]:
     connect = store.database.engine.connect
     with connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
-            yield _ServerLocks(connection, store.database.label)
+            yield _ServerLocks(connection)
         finally:
             connection.invalidate()  # closes it: with the session all its locks are gone
 
