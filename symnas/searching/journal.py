@@ -74,15 +74,16 @@ class Journal:
         self._among = self.store.same_task(self.search)
 
     def recorded(self, number: int) -> Entry | None:
-        """The recorded trial of this number; to be asked for in order, from 0."""
+        """The recorded trial of this number, or None; to be asked for in order, from 0."""
         if not self._recorded and self._more:
             rows = self.store.trials(self.search.id, first=number, most=_CHUNK, columns=_COLUMNS)
             self._recorded.extend(rows)
             self._more = bool(self._recorded) or self.driver is not None
         if not self._recorded:
             return None
+        if self._recorded[0]["number"] != number:  # of a damaged file not all was rescued
+            return None
         row = self._recorded.popleft()
-        assert row["number"] == number
         entry = self._entry(row)
         if entry.scores is None:
             self._open[number] = (entry, loads(row["costs"]))

@@ -65,6 +65,32 @@ class Study:
             )
         return cls(store, rows[name])
 
+    @classmethod
+    def rescue(cls, damaged: str | os.PathLike[str], to: str | os.PathLike[str]) -> Study:
+        """Copies what can be read of a damaged study file into a new one.
+
+        The same call of `sn.search` with the new file continues, and begins again the trials that
+        are missing. A trial whose record is no longer sound is left out; but what has changed and
+        still looks like a record, such as another digit in a score, is taken over. So a copy of
+        the study is better, if there is one. What trials have kept stays in the folder
+        `<damaged>.files`: name it `<to>.files`.
+
+        Args:
+            damaged: path of the file; it is only read.
+            to: path of the new file.
+
+        Returns:
+            The search of it that was begun last.
+
+        Raises:
+            FileNotFoundError, FileExistsError: there is no such file; or one that is to be made.
+            StorageError: nothing can be rescued.
+        """
+        from symnas.studies.rescue import rescue
+
+        rescue(Path(damaged), Path(to))
+        return cls.open(to)
+
     # --- what was searched --------------------------------------------------------------------
 
     @property
