@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import os
 import random
 import time
 import traceback
@@ -110,9 +111,19 @@ class Evaluator:
             `f(architecture, trial)`, that returns a number or a dict of metrics.
         metrics: names that the task must measure; a plain number is taken for the only one.
         device: where the task shall train.
+        interrupts: whether a KeyboardInterrupt is Ctrl-C and ends the search; where a process
+            ignores Ctrl-C, only the task can have raised it.
     """
 
-    def __init__(self, task: Any, metrics: tuple[str, ...], device: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Any,
+        metrics: tuple[str, ...],
+        device: str | None = None,
+        *,
+        interrupts: bool = True,
+    ) -> None:
+        self._interrupts = interrupts
         self._call = call_of_task(task)
         self._metrics = metrics
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -123,7 +134,7 @@ class Evaluator:
         architecture: Callable[[], Architecture],
         on_report: Callable[[float, float], None] | None = None,
     ) -> Outcome:
-        """Evaluates one architecture; of what it raises only KeyboardInterrupt passes through."""
+        """Evaluates one architecture; of what it raises only Ctrl-C passes through."""
         reports: list[tuple[float, float]] = []
         trial = TaskTrial(
             assignment,
@@ -133,10 +144,16 @@ class Evaluator:
         seed_everything(assignment.seed)
         started, clock = time.time(), time.perf_counter()
         metrics, reason = None, None
+        process = os.getpid()
         try:
             metrics = self._checked(self._call(architecture(), trial))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and self._interrupts:
+                raise
             reason = reason_of(error)
+        finally:
+            if os.getpid() != process:  # a child that the task has forked must not go on as we do
+                os._exit(0)
         return Outcome(metrics, reason, started, time.perf_counter() - clock, tuple(reports))
 
     def _checked(self, result: Any) -> dict[str, float]:
@@ -227,8 +244,10 @@ def _number(name: str, value: Any) -> float:
         raise TrialFailed(f"The metric {name!r} is {_short(value)}, not a number.")
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor with several numbers
         raise TrialFailed(f"The metric {name!r} is {_short(value)}, not a number.") from None
+    except OverflowError:
+        raise TrialFailed(f"The metric {name!r} is too large for a float.") from None
 
 
 def _short(value: Any) -> str:

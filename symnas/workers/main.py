@@ -68,7 +68,8 @@ def _prepare(setup: dict[str, Any]) -> tuple[Evaluator, Space]:
     torch.set_num_threads(setup["threads"])
     payload = pickle.loads(setup["payload"])  # from our own parent, never from a file
     payload.register()
-    return Evaluator(payload.task, payload.metrics, setup["device"]), payload.space
+    evaluator = Evaluator(payload.task, payload.metrics, setup["device"], interrupts=False)
+    return evaluator, payload.space
 
 
 def _die_with(parent: int) -> None:

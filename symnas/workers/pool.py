@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Row = tuple[int, ...]
 
 _LOOK_SECONDS = 1.0  # how often is looked while no worker runs
+_STILLBORN = 3  # workers in a row that may be killed before they are ready
 
 
 class Pool:
@@ -56,6 +57,7 @@ class Pool:
         self._waiting: deque[tuple[Assignment, Row]] = deque()
         self._sent: dict[int, tuple[Assignment, Row]] = {}  # the running trials by number
         self._failures: dict[int, int] = {}
+        self._stillborn = 0  # workers in a row that were killed before they were ready
 
     def submit(self, assignment: Assignment, architecture: Architecture) -> None:
         """Takes a trial to be evaluated as soon as a worker is free."""
@@ -115,7 +117,7 @@ class Pool:
         except (EOFError, OSError):
             return self._lost(process, "")
         if kind == "ready":
-            process.ready = True
+            process.ready, self._stillborn = True, 0
         elif kind == "broken":
             raise _refuse_start(content)
         elif kind == "report":
@@ -133,16 +135,29 @@ class Pool:
                 continue  # has something to say first
             if process.ended():
                 finished += self._lost(process, "")
-            elif process.number is not None and (why := process.over(timeout, memory)):
-                finished += self._lost(process, why)
+            elif process.number is not None and (over := process.over(timeout, memory)):
+                why, inherited = over
+                finished += self._afresh(process) if inherited else self._lost(process, why)
         return finished
+
+    def _afresh(self, process: WorkerProcess) -> list[tuple[int, Outcome]]:
+        """Begins the process's trial again in a new one: it is not known to be at fault."""
+        assert process.number is not None
+        self._waiting.appendleft(self._sent.pop(process.number))
+        process.kill()
+        self._processes[self._processes.index(process)] = None
+        return []
 
     def _lost(self, process: WorkerProcess, why: str) -> list[tuple[int, Outcome]]:
         why = why or process.why_silent()
+        killed = process.killed
         process.kill()
         self._processes[self._processes.index(process)] = None
         if not process.ready:
-            raise _refuse_start(why)
+            self._stillborn += 1
+            if not killed or self._stillborn > _STILLBORN:
+                raise _refuse_start(why)
+            return []  # by somebody, or for want of memory: another one is started
         if process.number is None:
             return []  # between trials: nothing is lost, another one takes its place
         return self._ended(process, Outcome(None, why, process.began, process.seconds()))

@@ -53,6 +53,7 @@ class WorkerProcess:
             self.connection.send({**setup, "pythonpath": os.environ.get("PYTHONPATH")})
         self.ready = False
         self.number: int | None = None  # of the trial that it evaluates
+        self.trials = 0  # that it was given so far
         self.reports: list[tuple[float, float]] = []
         self.since = 0.0  # time.monotonic() of the assignment
         self.began = 0.0  # time.time() of it
@@ -65,6 +66,7 @@ class WorkerProcess:
     def assign(self, assignment: tuple[Any, ...], row: tuple[int, ...]) -> None:
         """Gives it a trial: the fields of an `Assignment`, the first of which is the number."""
         self.number, self.reports = assignment[0], []
+        self.trials += 1
         self.since, self.began = time.monotonic(), time.time()
         with contextlib.suppress(OSError):
             self.connection.send((assignment, row))
@@ -84,6 +86,12 @@ class WorkerProcess:
             return f"the process of the trial was ended by {name}{hint}"
         return f"the process of the trial ended itself with exit code {code}"
 
+    @property
+    def killed(self) -> bool:
+        """Whether a signal has ended it."""
+        code = self._process.poll()
+        return code is not None and code < 0
+
     def memory(self) -> int:
         """Resident bytes of the process and its children."""
         import psutil
@@ -96,12 +104,22 @@ class WorkerProcess:
                     total += member.memory_info().rss
         return total
 
-    def over(self, timeout: float | None, memory: int | None) -> str | None:
-        """Which limit its trial breaks, or None: seconds, resident bytes."""
+    def over(self, timeout: float | None, memory: int | None) -> tuple[str, bool] | None:
+        """Which limit its trial breaks, or None.
+
+        Args:
+            timeout: seconds.
+            memory: resident bytes.
+
+        Returns:
+            Why, and whether an earlier trial of the process can be the cause, which has left
+            memory behind: then a fresh process tells.
+        """
         if timeout is not None and self.seconds() > timeout:
-            return f"timeout: no result after {timeout:g} s"
+            return f"timeout: no result after {timeout:g} s", False
         if memory is not None and (used := self.memory()) > memory:
-            return f"memory: {used / 1e9:.2f} GB used, {memory / 1e9:.2f} GB allowed"
+            why = f"memory: {used / 1e9:.2f} GB used, {memory / 1e9:.2f} GB allowed"
+            return why, self.trials > 1
         return None
 
     def patience(self, timeout: float | None, memory: int | None) -> float:

@@ -175,7 +175,11 @@ def room_in(node: Mapping[str, float], needs: Mapping[str, float]) -> int:
     4
     >>> room_in({"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0})
     0
+    >>> room_in({"CPU": 8.0}, {})  # they reserve nothing: one a core
+    8
     """
+    if not needs:
+        return max(1, math.floor(node.get("CPU", 1.0)))
     rounding = 1e-9  # 0.1 fits ten times into 1
     return min(math.floor(node.get(name, 0.0) / need + rounding) for name, need in needs.items())
 

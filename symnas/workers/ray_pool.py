@@ -50,7 +50,8 @@ class _Worker:
     actor: Any
     ready: bool = False
     job: Job | None = None
-    began: float = 0.0  # time.time() of the job
+    since: float = 0.0  # time.monotonic() of the job
+    began: float = 0.0  # time.time() of it
 
 
 class RayPool:
@@ -122,7 +123,8 @@ class RayPool:
             starting += 1
         for worker in self._workers:
             if worker.ready and worker.job is None and self._waiting:
-                worker.job, worker.began = self._waiting.popleft(), time.time()
+                worker.job = self._waiting.popleft()
+                worker.since, worker.began = time.monotonic(), time.time()
                 assignment, row = worker.job
                 call = worker.actor.evaluate.remote(attrs.astuple(assignment), row)
                 self._calls[call] = worker
@@ -188,7 +190,7 @@ class RayPool:
             return []
         del self._losses[number]
         reason = f"lost {losses} times together with its worker, last: {why}"
-        return [(number, Outcome(None, reason, worker.began, time.time() - worker.began))]
+        return [(number, Outcome(None, reason, worker.began, time.monotonic() - worker.since))]
 
     def _kill(self, worker: _Worker) -> None:
         with contextlib.suppress(Exception):

@@ -69,14 +69,19 @@ class Supervisor:
         """
         outcome: tuple[Any, ...] = ()
         reports: list[tuple[float, float]] = []
-        for _ in range(self._attempts):
+        failures = 0
+        while failures < self._attempts:
             if self._process is None and (why := self.start()):
                 return "broken", why, [], False
             assert self._process is not None
             reports = []
-            outcome = self._once(self._process, assignment, row, reports)
+            ended = self._once(self._process, assignment, row, reports)
+            if ended is None:  # for what an earlier trial has left behind: again, afresh
+                continue
+            outcome = ended
             if outcome[1] is None:
                 break
+            failures += 1
         return "done", outcome, reports, os.path.isdir(assignment[2])
 
     def stop(self) -> None:
@@ -92,7 +97,7 @@ class Supervisor:
         assignment: tuple[Any, ...],
         row: tuple[int, ...],
         reports: list[tuple[float, float]],
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Any, ...] | None:
         process.assign(assignment, row)
         while True:
             wait([process.connection], process.patience(self._timeout, self._memory))
@@ -108,7 +113,12 @@ class Supervisor:
                     reports.append(content)
                     continue
             else:
-                why = process.ended() or process.over(self._timeout, self._memory)
+                why = process.ended()
+                if not why and (over := process.over(self._timeout, self._memory)):
+                    why, inherited = over
+                    if inherited:
+                        self._end()
+                        return None
             if why:
                 seconds = process.seconds()
                 self._end()
