@@ -6,16 +6,17 @@
 Random search on a space of 4^20 architectures. Each search runs in a process of its own. Printed
 of each study: milliseconds a trial, of them of this process's processor, and of them in writing
 proposals and results; the most memory of the process, and by how much it grew; seconds to go
-through all trials again on resuming, and to read them as a table; the size of the study. The URL
-names a database of which a schema of its own is used, and removed.
+through all trials again on resuming, and to read them as a table; the size of the study. PostgreSQL
+is started for it where it is installed; of a database that a URL names, a schema of its own is used
+and removed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import resource
-import secrets
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ from typing import Any
 
 import sqlalchemy as sa
 import torch
+from faulty import postgres
+from faulty.tally import Skipped
 
 import symnas as sn
 from symnas import algorithms as alg
@@ -131,36 +134,43 @@ def in_process(study: str | None, trials: int) -> dict[str, float]:
 
 def on_server(url: str, trials: int) -> tuple[dict[str, float], float]:
     """Results and MB of a study in a schema of its own, which is removed."""
-    schema = f"symnas_{secrets.token_hex(4)}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"create schema {schema}")
-        try:
-            named = sa.make_url(url).update_query_dict({"options": f"-csearch_path={schema}"})
-            results = in_process(named.render_as_string(hide_password=False), trials)
-            size = "select pg_total_relation_size(%(name)s::regclass)"
-            table = {"name": f"{schema}.trials"}
-            return results, connection.exec_driver_sql(size, table).scalar_one() / 1e6
-        finally:
-            connection.exec_driver_sql(f"drop schema {schema} cascade")
+    with postgres.schema(url) as named:
+        results = in_process(named, trials)
+        engine = sa.create_engine(named)
+        with engine.connect() as connection:
+            size = connection.exec_driver_sql("select pg_total_relation_size('trials'::regclass)")
+            return results, size.scalar_one() / 1e6
+
+
+def compare(trials: int, url: str | None = None) -> None:
+    """Prints a line a study."""
+
+    def show(name: str, results: dict[str, float], size: float) -> None:
+        shown = ", ".join(f"{key} {value:.3g}" for key, value in results.items())
+        print(f"{name}: {trials} trials, {shown}, size MB {size:.3g}", flush=True)
+
+    show("no study", in_process(None, trials), 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "study.db")
+        results = in_process(str(path), trials)
+        show("sqlite", results, path.stat().st_size / 1e6)
+    with contextlib.ExitStack() as stack:
+        if url is None:
+            try:
+                url = stack.enter_context(postgres.server()).url
+            except Skipped as why:
+                print(f"postgresql: skipped, {why}")
+                return
+        show("postgresql", *on_server(url, trials))
 
 
 def main() -> None:
-    """Prints a line a study."""
+    """Compares what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--url", help="of a PostgreSQL server")
+    parser.add_argument("--url", help="of a PostgreSQL server, instead of one of our own")
     options = parser.parse_args()
-    lines = {"none": (in_process(None, options.trials), 0.0)}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "study.db")
-        results = in_process(str(path), options.trials)
-        lines["sqlite"] = (results, path.stat().st_size / 1e6)
-    if options.url:
-        lines["postgresql"] = on_server(options.url, options.trials)
-    for name, (results, size) in lines.items():
-        shown = ", ".join(f"{key} {value:.3g}" for key, value in results.items())
-        print(f"{name}: {options.trials} trials, {shown}, size MB {size:.3g}", flush=True)
+    compare(options.trials, options.url)
 
 
 if __name__ == "__main__":

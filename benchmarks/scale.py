@@ -1,9 +1,11 @@
 """How many workers one search keeps busy.
 
+    python benchmarks/scale.py                    # ray, simulated, studies
     python benchmarks/scale.py ray                # 2 workers, 40 trials of one second
     python benchmarks/scale.py many --workers 32  # many small workers of a local Ray
     python benchmarks/scale.py simulated          # the driver alone, with workers that are simulated
     python benchmarks/scale.py order              # what it costs to tell results in order
+    python benchmarks/scale.py studies            # 100,000 trials in SQLite and PostgreSQL
 
 "ray": the share of their time that workers spend in trials, as processes and on a Ray that is
 started for it; the trials sleep. "many" is the same with workers that reserve a hundredth of a core.
@@ -18,6 +20,8 @@ records, result), on the clock and of the processor, and the idle share of worke
 it. The same clock, with a driver that costs nothing: the idle share for trials whose times are
 log-normal around 60 seconds, `sigma` being the standard deviation of their logarithm, by how many
 proposals are open beyond one a worker.
+
+"studies": what so many trials of a task that costs nothing take; see `many_trials.py`.
 
 Idle shares are taken from the moment when each worker has begun a trial until the last trial begins:
 the start and the end of a search are not in it.
@@ -38,6 +42,7 @@ from typing import Any
 from unittest import mock
 
 import attrs
+import many_trials
 import numpy as np
 import torch
 
@@ -294,7 +299,16 @@ def idle_of_order(n: int, ahead: int, times: Callable[[int], float], trials: int
     return idle_share(simulated.stays, n)
 
 
-PARTS = {"ray": ray_part, "many": many_part, "simulated": simulated_part, "order": order_part}
+def studies_part(options: argparse.Namespace) -> None:
+    """Time, memory and size of studies."""
+    many_trials.compare(options.trials or 100_000)
+
+
+PARTS = {
+    "ray": ray_part, "many": many_part, "simulated": simulated_part, "order": order_part,
+    "studies": studies_part,
+}  # fmt: skip
+USUAL = ["ray", "simulated", "studies"]
 
 
 def main() -> None:
@@ -302,11 +316,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="+", choices=sorted(PARTS))
+    parser.add_argument("parts", nargs="*", default=USUAL, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--workers", type=int, help="how many, instead of those of the part")
     parser.add_argument("--trials", type=int, help="how many, instead of those of the part")
     parser.add_argument("--seconds", type=float, default=10.0, help="a trial of 'many' sleeps")
     options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     for part in options.parts:
         PARTS[part](options)
 
