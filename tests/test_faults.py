@@ -196,6 +196,13 @@ def test_rescue_leaves_out_what_is_not_sound(tmp_path: Path) -> None:
         connection.execute("update trials set scores = '[0.5' where number = 2")
         connection.execute("update trials set state = 'dofe' where number = 5")
     connection.close()
+    for read in (
+        lambda: sn.Study.open(path).trials,
+        lambda: sn.Study.open(path).best,
+        lambda: search(total, trials=12, study=path),
+    ):
+        with pytest.raises(sn.StorageError, match=r"s\.db` is damaged: (.|\n)*sn\.Study\.rescue"):
+            read()
     rescued = sn.Study.rescue(path, to)
     assert trajectory(rescued) == [entry for entry in whole if entry[0] not in (2, 5)]
     assert trajectory(search(total, trials=12, study=to)) == whole

@@ -84,9 +84,10 @@ class Journal:
         if self._recorded[0]["number"] != number:  # of a damaged file not all was rescued
             return None
         row = self._recorded.popleft()
-        entry = self._entry(row)
-        if entry.scores is None:
-            self._open[number] = (entry, loads(row["costs"]))
+        with self.store.intact():
+            entry = self._entry(row)
+            if entry.scores is None:
+                self._open[number] = (entry, loads(row["costs"]))
         return entry
 
     def again(self, numbers: Iterable[int]) -> list[Entry]:

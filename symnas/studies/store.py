@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import platform
 import time
@@ -13,7 +15,9 @@ from urllib.parse import quote
 import attrs
 import sqlalchemy as sa
 
+from symnas.errors import StorageError
 from symnas.studies.database import Database
+from symnas.studies.failures import damaged
 from symnas.studies.schema import drivers, searches, trials
 from symnas.studies.text import digest, dumps, loads
 
@@ -71,13 +75,23 @@ class Store:
         self.database = Database(location, create=create)
         self._engine = self.database.engine
 
+    @contextlib.contextmanager
+    def intact(self) -> Iterator[None]:
+        """For the reading of what was recorded: tells of texts that cannot have been written."""
+        try:
+            yield
+        except (json.JSONDecodeError, IndexError) as error:
+            detail = f"what was recorded of a trial or search cannot be read ({error})"
+            raise StorageError(damaged(self.database.label, detail)) from error
+
     # --- searches -----------------------------------------------------------------------------
 
     def searches(self) -> list[SearchRow]:
         """All searches, in the order in which they were begun."""
         with self._engine.connect() as connection:
             rows = connection.execute(sa.select(searches).order_by(searches.c.id)).mappings()
-            return [_search_row(dict(row)) for row in rows]
+            with self.intact():
+                return [_search_row(dict(row)) for row in rows]
 
     def find(self, name: str) -> SearchRow | None:
         """The search of that name."""

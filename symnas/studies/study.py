@@ -311,16 +311,17 @@ class Study:
             reused = row["reused_number"]
             number = row["number"] if reused is None else reused
             path = self._store.folder(source, number)
-            trials.append(
-                read_trial(
-                    row,
-                    decisions=self._decisions,
-                    names=labels,
-                    path=path,
-                    space=self._space,
-                    owner=self._store,
+            with self._store.intact():
+                trials.append(
+                    read_trial(
+                        row,
+                        decisions=self._decisions,
+                        names=labels,
+                        path=path,
+                        space=self._space,
+                        owner=self._store,
+                    )
                 )
-            )
         return trials
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:
@@ -331,7 +332,8 @@ class Study:
         columns = ("number", "scores", "budget")
         for row in self._store.trials(self._search.id, states=("done",), columns=columns):
             numbers.append(row["number"])
-            scores.append(loads(row["scores"]))
+            with self._store.intact():
+                scores.append(loads(row["scores"]))
             levels.append(level_of(row["budget"]))
         array = np.asarray(scores, dtype=float).reshape(len(scores), len(self.objectives))
         good = ~np.isnan(array).any(axis=1)
