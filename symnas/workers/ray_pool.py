@@ -28,7 +28,6 @@ import attrs
 
 from symnas.errors import SymnasError
 from symnas.searching.evaluation import Assignment, Outcome
-from symnas.workers.interrupts import Interrupts
 from symnas.workers.payload import pack
 from symnas.workers.ray_cluster import Cluster, needs_of
 
@@ -80,7 +79,6 @@ class RayPool:
         self._stillborn = 0  # workers lost in a row before they began
         self._idle_since = time.monotonic()
         self._told: set[str] = set()
-        self._interrupts = Interrupts()
 
     def submit(self, assignment: Assignment, architecture: Architecture) -> None:
         """Takes a trial to be evaluated as soon as a worker is free."""
@@ -93,15 +91,10 @@ class RayPool:
         finished: list[tuple[int, Outcome]] = []
         until = math.inf if seconds is None else time.monotonic() + seconds
         while not finished:
-            self._interrupts.check()
             self._assign()
             calls = list(self._calls)
             patience = min(_LOOK_SECONDS, max(0.0, until - time.monotonic()))
-            try:
-                ready, _ = self._ray.wait(calls, num_returns=1, timeout=patience)
-            except SystemError:  # what Ray's C code makes of Ctrl-C at times
-                self._interrupts.check()
-                raise
+            ready, _ = self._ray.wait(calls, num_returns=1, timeout=patience)
             if ready:  # whoever else has ended by now
                 ready, _ = self._ray.wait(calls, num_returns=len(calls), timeout=0)
             for call in ready:
@@ -113,7 +106,6 @@ class RayPool:
 
     def close(self, *, kill: bool = False) -> None:
         """Ends the actors, their processes, and what those have started."""
-        self._interrupts.close()
         with contextlib.suppress(Exception):  # the cluster may be gone
             stopping = [w.actor.stop.remote() for w in self._workers if w.ready]
             if stopping:
