@@ -182,8 +182,12 @@ def test_ctrl_c_leaves_no_process_of_a_trial(cluster: None, tmp_path: Path) -> N
         os.kill(os.getpid(), signal.SIGINT)
 
     folder = str(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     threading.Thread(target=interrupt, daemon=True).start()
-    study = search(task, sn.Workers("ray", n=1))
+    try:
+        study = search(task, sn.Workers("ray", n=1))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [trial.state for trial in study.trials] == ["running"]
     pids = [int(path.name) for path in tmp_path.iterdir()]
     assert len(pids) == 3  # the actor, its process, and what that has started

@@ -110,6 +110,8 @@ class Subject:
         if driver == 0:
             code = 1
             try:
+                # In the background of a shell it is ignored.
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 os.chdir(self.setup.folder)
                 self.prepare()
                 self.search(self.study, Task(str(self.log), self.seconds), **self.given)
