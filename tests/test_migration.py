@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 import symnas as sn
 from symnas import algorithms as alg
 from symnas.studies import database, migration, schema
+from symnas.studies.database import _write_ahead
 
 # Format 1 as symnas 0.1.0 wrote it: a search for 6 trials, killed while it evaluated trial 3.
 FORMAT_1 = r"""
@@ -202,6 +204,27 @@ def test_of_two_that_migrate_at_once_the_second_finds_it_done(old: str) -> None:
         process.join(60)
     assert [process.exitcode for process in opened] == [0, 0, 0]
     assert version(old) == schema.VERSION
+
+
+def test_all_who_open_a_file_without_a_log_at_once_find_one(tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("fork")
+    for path in (tmp_path / f"{i}.db" for i in range(5)):
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("create table symnas (version integer)")
+        barrier = processes.Barrier(8)
+
+        def opens(path: Path = path, barrier: Any = barrier) -> None:
+            barrier.wait()
+            connection = sqlite3.connect(path, timeout=60.0)
+            _write_ahead(connection)
+            os._exit(int(connection.execute("pragma journal_mode").fetchone()[0] != "wal"))
+
+        opened = [processes.Process(target=opens) for _ in range(8)]
+        for process in opened:
+            process.start()
+        for process in opened:
+            process.join(60)
+        assert [process.exitcode for process in opened] == [0] * 8
 
 
 def test_every_format_has_a_step() -> None:

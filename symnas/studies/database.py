@@ -7,6 +7,7 @@ import ctypes
 import os
 import sqlite3
 import tempfile
+import time
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from symnas.studies import schema
 from symnas.studies.failures import damaged, explain_failures
 from symnas.studies.migration import STEPS, migrate
 
+_PATIENCE = 60.0  # seconds, with who else writes into a file
 _SQLITE_HEADER = b"SQLite format 3\x00"
 # PostgreSQL's number of the lock under which tables are made or changed.
 _TABLES = zlib.crc32(b"symnas tables")
@@ -235,10 +237,24 @@ def _tune_sqlite(engine: sa.Engine) -> sa.Engine:
     def _(connection: Any, _record: Any) -> None:
         # A write-ahead log lets readers (reports, a second search in the file) see a study while
         # it is written, and makes a commit one append.
-        for pragma in ("busy_timeout=60000", "journal_mode=wal", "synchronous=normal"):
-            connection.execute(f"pragma {pragma}")
+        connection.execute(f"pragma busy_timeout={_PATIENCE * 1000:.0f}")
+        _write_ahead(connection)
+        connection.execute("pragma synchronous=normal")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Gives the file a write-ahead log; SQLite itself does not wait for others who do so too."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("pragma journal_mode=wal")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _tune_server(engine: sa.Engine) -> sa.Engine:
