@@ -23,29 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import torch
 from faulty import postgres
+from faulty.subject import space
 from faulty.tally import Skipped
 
 import symnas as sn
 from symnas import algorithms as alg
 
 DECISIONS = 20
-
-
-@sn.symbolize
-class Layer(torch.nn.Linear):
-    """A linear layer with an argument to choose."""
-
-    def __init__(self, width: int, scale: float = 1.0) -> None:
-        super().__init__(width, width)
-        self.scale = scale
-
-
-def space() -> sn.Space:
-    """Twenty decisions of four values."""
-    layers = [Layer(4, scale=sn.oneof([0.5, 1.0, 2.0, 4.0])) for _ in range(DECISIONS)]
-    return sn.Space(sn.nn.Sequential(*layers))
 
 
 def task(architecture: sn.Architecture) -> float:
@@ -57,7 +42,7 @@ def task(architecture: sn.Architecture) -> float:
 def search(study: str | None, trials: int) -> sn.Study:
     """The call that is measured."""
     return sn.search(
-        space(),
+        space(DECISIONS),
         alg.RandomSearch(),
         task,
         maximize="score",

@@ -208,6 +208,19 @@ def test_mutations_go_on_until_all_feasible_rows_are_proposed() -> None:
     assert seen == set(map(tuple, feasible.tolist()))
 
 
+def test_mutations_without_repair_keep_the_limit_too() -> None:
+    space = FREE["flat"]
+    rows = rows_of(space)
+    task = problem(space, limited(space, 3, "real", 0.1, "<="))
+    assert task.constraints is not None
+    task.constraints.near = lambda *_: pytest.fail("repaired")  # type: ignore[method-assign]
+    feasible = rows[task.constraints.mask(rows)]
+    found = task.mutate(np.repeat(feasible, 4, axis=0), 0, repaired=False)
+    assert len(found) > 1 and task.fresh(found).all()
+    parents = set(map(tuple, feasible.tolist()))
+    assert set(map(tuple, found.tolist())) <= parents
+
+
 def test_repairs_under_many_limits_need_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     cells: list[int] = []
 

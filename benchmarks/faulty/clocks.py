@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 
 import symnas as sn
@@ -41,7 +42,7 @@ def clock(setup: Setup) -> list[Tally]:
 
     def prepare() -> None:
         sys.path.insert(0, str(site))
-        exec(compile((site / "sitecustomize.py").read_text(), "sitecustomize.py", "exec"), {})
+        runpy.run_path(str(site / "sitecustomize.py"))
 
     subject = Subject(
         setup, tally, str(setup.folder / "s.db"), trials=30 * setup.rounds, seconds=0.02,

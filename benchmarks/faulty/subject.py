@@ -34,9 +34,9 @@ class Layer(torch.nn.Linear):
         self.scale = scale
 
 
-def space() -> sn.Space:
-    """Twelve decisions of four values."""
-    layers = [Layer(4, scale=sn.oneof([0.5, 1.0, 2.0, 4.0])) for _ in range(12)]
+def space(decisions: int = 12) -> sn.Space:
+    """Decisions of four values."""
+    layers = [Layer(4, scale=sn.oneof([0.5, 1.0, 2.0, 4.0])) for _ in range(decisions)]
     return sn.Space(sn.nn.Sequential(*layers))
 
 

@@ -156,8 +156,8 @@ class Problem:
         Args:
             rows: `(n, columns)`.
             key: mutations of the same rows by the same key are the same.
-            repaired: False to draw another change instead where one breaks a limit, which takes a
-                hundredth of the time and changes dear decisions less often.
+            repaired: False to draw another change instead where one breaks a limit, which takes
+                less time and changes dear decisions less often.
         """
         moves = self.space._moves
 
